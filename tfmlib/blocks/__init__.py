@@ -1,0 +1,1 @@
+"""Part 2: the parts that every Transformer is built from."""

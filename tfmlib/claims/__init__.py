@@ -1,0 +1,1 @@
+"""The verdict on each claim of the source notes, as a committed record."""

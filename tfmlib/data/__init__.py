@@ -1,0 +1,1 @@
+"""Small real data for the book and readers for parallel text."""

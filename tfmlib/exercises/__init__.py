@@ -1,0 +1,1 @@
+"""Checkers for the exercises, and the machinery they share."""

@@ -1,0 +1,1 @@
+"""Part 5: decoding, the key-value cache and translation."""

@@ -1,0 +1,1 @@
+"""Results of runs too long for a chapter, stored with their settings."""

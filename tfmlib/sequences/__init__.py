@@ -1,0 +1,1 @@
+"""Part 1: why attention; baselines and the training loop `fit`."""

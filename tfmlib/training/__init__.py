@@ -1,0 +1,1 @@
+"""Part 4: objectives, optimizer, batches, checkpoints and the training loop."""

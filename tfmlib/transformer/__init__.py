@@ -1,0 +1,1 @@
+"""Part 3: encoder, decoder and the full Transformer."""

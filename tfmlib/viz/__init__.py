@@ -1,0 +1,1 @@
+"""Figures, interactive frames and source listings shared by all chapters."""
