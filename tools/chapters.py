@@ -88,7 +88,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 
 def _without_folders(line: str) -> str:
     """Shorten the paths of a traceback to the part that is the same on every machine."""
-    return MACHINE_FOLDER.sub("", line.replace(f"{ROOT}/", ""))
+    return MACHINE_FOLDER.sub("", line).replace(f"{ROOT}/", "")
 
 
 def _cell_id(cell: NotebookNode, taken: set[str]) -> str:
