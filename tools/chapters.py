@@ -37,7 +37,7 @@ NOTEBOOK_METADATA = {
 }
 CELL_METADATA = ("mystnb", "tags")
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
-MACHINE_FOLDER = re.compile(r"(?:~|/)[\w./+-]*?/(?:site-packages|lib/python3\.\d+)/")
+MACHINE_FOLDER = re.compile(r"(?:~|/)[\w./+-]*?/lib/python3\.\d+/(?:site-packages/)?")
 CELL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # One thread each: on a small machine, two notebooks with two threads each starve one another.
