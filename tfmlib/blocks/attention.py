@@ -72,7 +72,7 @@ def attention_weights(
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
     if causal:
-        scores = scores.masked_fill(~causal_mask(*scores.shape[-2:], scores.device), -math.inf)
+        scores = scores.masked_fill(~causal_mask(q.shape[2], k.shape[2], q.device), -math.inf)
     if mask is None and bias is None and (not causal or q.shape[-2] <= k.shape[-2]):
         return scores.softmax(dim=-1)  # no row can be empty
     # An empty row is all -inf, and softmax makes that 0/0: give it finite scores, then no weight.
