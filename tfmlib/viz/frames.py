@@ -1,0 +1,488 @@
+"""Figures with a slider that work in a static page: rounded numbers and a little JavaScript.
+
+A figure is an ordinary range input over precomputed frames. Python draws the first frame as SVG
+and puts the rounded numbers of all frames beside it; the script only moves what is already there.
+So the page shows something before the script runs, needs nothing from the network and no kernel,
+and its HTML is the same on every machine.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from tfmlib.viz.plots import text_colour, to_array
+from tfmlib.viz.style import DEEP, PALETTE
+
+_SERIES = ("blue", "vermilion", "green", "purple", "ink")
+_FONT = "font-family:DejaVu Sans,Verdana,sans-serif"
+
+# One script for every kind. d: id, kind, frames, positions, notes, decimals and, where the kind has
+# an axis, low, high (data) and top, bottom (pixels). It is wrapped into a function per figure.
+_SCRIPT = """(function(d){
+document.querySelectorAll('.tfm-'+d.id).forEach(function(box){
+if(box.dataset.ready)return;box.dataset.ready='1';
+var q=function(s){return box.querySelectorAll(s)},input=q('input')[0],out=q('output')[0],
+play=q('button')[0],note=q('.tfm-note')[0],marks=q('.m'),texts=q('.v'),timer=null;
+var y=function(v){return d.top+(d.bottom-d.top)*(d.high-v)/(d.high-d.low)};
+var mix=function(t){return [0,1,2].map(function(c){return Math.floor(255+(d.deep[c]-255)*t+0.5)})};
+var lum=function(c){var l=c.map(function(x){x/=255;
+return x<=0.04045?x/12.92:Math.pow((x+0.055)/1.055,2.4)});
+return 0.2126*l[0]+0.7152*l[1]+0.0722*l[2]};
+var draw={bars:function(v,i){var a=y(v),b=y(0);marks[i].setAttribute('y',Math.min(a,b).toFixed(1));
+marks[i].setAttribute('height',Math.abs(a-b).toFixed(1));
+texts[i].setAttribute('y',(Math.min(a,b)-4).toFixed(1));texts[i].textContent=v.toFixed(d.decimals)},
+heatmap:function(v,i){if(v===null){marks[i].setAttribute('fill','url(#h'+d.id+')');
+texts[i].textContent='';return}
+var c=mix(Math.min(1,Math.max(0,(v-d.low)/(d.high-d.low))));
+marks[i].setAttribute('fill','rgb('+c.join(',')+')');
+texts[i].setAttribute('fill',lum(c)<0.18?'white':'#1A1A1A');
+texts[i].textContent=v.toFixed(d.decimals)},
+lines:function(v,i){marks[i].setAttribute('points',v.map(function(z,j){
+return d.x[j].toFixed(1)+','+y(z).toFixed(1)}).join(' '))}}[d.kind];
+var show=function(){var i=+input.value;out.textContent=d.positions[i];
+input.setAttribute('aria-valuetext',d.positions[i]);
+if(note)note.textContent=d.notes[i];d.frames[i].forEach(draw)};
+var stop=function(){clearInterval(timer);timer=null;play.textContent='Play';};
+input.addEventListener('input',function(){if(timer)stop();show()});
+if(!(window.matchMedia&&matchMedia('(prefers-reduced-motion: reduce)').matches))play.hidden=false;
+play.addEventListener('click',function(){if(timer)return stop();play.textContent='Pause';
+if(+input.value>=+input.max){input.value=0;show()}
+timer=setInterval(function(){if(!box.isConnected)return clearInterval(timer);
+input.value=+input.value+1;show();
+if(+input.value>=+input.max)stop()},700)});
+show()})})"""
+
+
+class Frames:
+    """A figure with a slider, as notebooks and the built pages show it.
+
+    `html` is a self-contained piece of HTML. Equal content gives equal HTML on every machine.
+    """
+
+    def __init__(self, html: str, *, kind: str, count: int, slider: str) -> None:
+        """Keep the HTML and what `repr` says about it."""
+        self.html = html
+        self.kind = kind
+        self.count = count
+        self.slider = slider
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        """Return a short text that is the same on every machine."""
+        return f"<{self.kind} figure, {self.count} frames over {self.slider}>"
+
+
+def bars(
+    series: Mapping[str, Any],
+    *,
+    labels: Sequence[str],
+    slider: str,
+    positions: Sequence[str | int | float],
+    caption: str,
+    alt: str,
+    ylabel: str = "",
+    decimals: int = 2,
+    ylim: tuple[float, float] | None = None,
+    notes: Sequence[str] | None = None,
+    start: int = 0,
+) -> Frames:
+    """Bars that move with a slider.
+
+    Args:
+        series: name -> [frames, labels] numbers; up to five series stand side by side.
+        labels: names of the categories.
+        slider: what the slider sets, as its visible label.
+        positions: the value of the slider in each frame.
+        caption: sentence under the figure.
+        alt: description for readers who do not see the figure.
+        ylabel: what the height means, with its unit.
+        decimals: digits that are carried and shown.
+        ylim: range of the vertical axis; by default from 0 (or the least value) to the largest.
+        notes: one line of text per frame, shown under the figure.
+        start: the frame shown first.
+
+    Raises:
+        ValueError: if frames are ragged, not finite, or do not fit labels, positions or notes.
+    """
+    data = _series(series, decimals)
+    first = next(iter(data.values()))
+    _check(len(first), start, positions, notes)
+    if first.shape[1] != len(labels):
+        raise ValueError(f"labels: expected {first.shape[1]}, got {len(labels)}")
+    low, high = _limits(data.values(), ylim, zero=True)
+    width, top, bottom = 460, 34, 236
+    svg = [_legend(list(data)), _axis(low, high, top, bottom, width, ylabel)]
+    slot = (width - 52) / len(labels)
+    thick = min(46.0, slot * 0.82 / len(data))
+
+    def height(value: float) -> float:
+        return top + (bottom - top) * (high - value) / (high - low)
+
+    for number, values in enumerate(data.values()):
+        colour = PALETTE[_SERIES[number]]
+        for j, value in enumerate(values[start]):
+            x = 48 + slot * (j + 0.5) + thick * (number - len(data) / 2)
+            upper, lower = sorted((height(value), height(0.0)))
+            svg.append(
+                f'<rect class="m" x="{x:.1f}" y="{upper:.1f}" width="{thick - 2:.1f}" '
+                f'height="{lower - upper:.1f}" fill="{colour}"/>'
+                f'<text class="v" x="{x + thick / 2 - 1:.1f}" y="{upper - 4:.1f}" font-size="12" '
+                f'text-anchor="middle">{value:.{decimals}f}</text>'
+            )
+    for j, label in enumerate(labels):
+        svg.append(
+            f'<text x="{48 + slot * (j + 0.5):.1f}" y="{bottom + 18}" font-size="13" '
+            f'text-anchor="middle">{escape(label)}</text>'
+        )
+    frames = [[v for values in data.values() for v in values[i]] for i in range(len(first))]
+    payload = {"kind": "bars", "low": low, "high": high, "top": top, "bottom": bottom}
+    return _assemble(
+        payload | {"frames": frames, "decimals": decimals},
+        "".join(svg),
+        (width, bottom + 30),
+        slider=slider,
+        positions=positions,
+        caption=caption,
+        alt=alt,
+        notes=notes,
+        start=start,
+    )
+
+
+def lines(
+    x: Any,
+    series: Mapping[str, Any],
+    *,
+    slider: str,
+    positions: Sequence[str | int | float],
+    caption: str,
+    alt: str,
+    xlabel: str,
+    ylabel: str,
+    decimals: int = 3,
+    ylim: tuple[float, float] | None = None,
+    notes: Sequence[str] | None = None,
+    start: int = 0,
+) -> Frames:
+    """Curves over a common x that move with a slider.
+
+    Args:
+        x: [points] increasing numbers.
+        series: name -> [frames, points] numbers; up to five.
+        slider: what the slider sets, as its visible label.
+        positions: the value of the slider in each frame.
+        caption: sentence under the figure.
+        alt: description for readers who do not see the figure.
+        xlabel: what x means, with its unit.
+        ylabel: what y means, with its unit.
+        decimals: digits that are carried.
+        ylim: range of the vertical axis.
+        notes: one line of text per frame, shown under the figure.
+        start: the frame shown first.
+
+    Raises:
+        ValueError: if frames are ragged, not finite, or do not fit x, positions or notes.
+    """
+    data = _series(series, decimals)
+    first = next(iter(data.values()))
+    _check(len(first), start, positions, notes)
+    places = to_array(x, 1, "x")
+    if len(places) != first.shape[1] or len(places) < 2 or not (np.diff(places) > 0).all():
+        raise ValueError(f"x: expected {first.shape[1]} (at least 2) increasing numbers")
+    low, high = _limits(data.values(), ylim, zero=False)
+    width, top, bottom = 460, 34, 236
+    span = places[-1] - places[0]
+    pixels = [round(52 + (width - 66) * float((p - places[0]) / span), 1) for p in places]
+    svg = [_legend(list(data)), _axis(low, high, top, bottom, width, ylabel)]
+    for p in (places[0], (places[0] + places[-1]) / 2, places[-1]):
+        at = 52 + (width - 66) * float((p - places[0]) / span)
+        svg.append(
+            f'<text x="{at:.1f}" y="{bottom + 17}" font-size="12" text-anchor="middle">{p:g}</text>'
+        )
+    svg.append(
+        f'<text x="{width / 2 + 20:.1f}" y="{bottom + 34}" font-size="13" '
+        f'text-anchor="middle">{escape(xlabel)}</text>'
+    )
+    for number, values in enumerate(data.values()):
+        points = " ".join(
+            f"{px:.1f},{top + (bottom - top) * (high - v) / (high - low):.1f}"
+            for px, v in zip(pixels, values[start], strict=True)
+        )
+        svg.append(
+            f'<polyline class="m" points="{points}" fill="none" stroke-width="2.2" '
+            f'stroke="{PALETTE[_SERIES[number]]}"/>'
+        )
+    frames = [[values[i].tolist() for values in data.values()] for i in range(len(first))]
+    payload = {"kind": "lines", "low": low, "high": high, "top": top, "bottom": bottom, "x": pixels}
+    return _assemble(
+        payload | {"frames": frames, "decimals": decimals},
+        "".join(svg),
+        (width, bottom + 44),
+        slider=slider,
+        positions=positions,
+        caption=caption,
+        alt=alt,
+        notes=notes,
+        start=start,
+    )
+
+
+def heatmap(
+    matrices: Any,
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    slider: str,
+    positions: Sequence[str | int | float],
+    caption: str,
+    alt: str,
+    xlabel: str = "",
+    ylabel: str = "",
+    mask: Any = None,
+    decimals: int = 2,
+    vmin: float = 0.0,
+    vmax: float | None = None,
+    notes: Sequence[str] | None = None,
+    start: int = 0,
+) -> Frames:
+    """A matrix with its numbers in the cells, which changes with a slider.
+
+    Args:
+        matrices: [frames, rows, columns] numbers.
+        rows: labels of the rows, top to bottom.
+        columns: labels of the columns, left to right.
+        slider: what the slider sets, as its visible label.
+        positions: the value of the slider in each frame.
+        caption: sentence under the figure.
+        alt: description for readers who do not see the figure.
+        xlabel: what the columns are.
+        ylabel: what the rows are.
+        mask: [frames, rows, columns] booleans, True = may attend; other cells are hatched.
+        decimals: digits that are carried and shown.
+        vmin: value of the white end of the colours.
+        vmax: value of the dark end; by default the largest value shown.
+        notes: one line of text per frame, shown under the figure.
+        start: the frame shown first.
+
+    Raises:
+        ValueError: if frames are ragged, not finite, or do not fit labels, mask or positions.
+    """
+    values = to_array(matrices, 3, "matrices")
+    allowed = np.ones(values.shape, bool) if mask is None else to_array(mask, 3, "mask") != 0
+    if allowed.shape != values.shape:
+        raise ValueError(f"mask: expected shape {values.shape}, got {allowed.shape}")
+    if values.size == 0 or not np.isfinite(values[allowed]).all():
+        raise ValueError("matrices: empty, or a cell that is shown is not finite")
+    if values.shape[1:] != (len(rows), len(columns)):
+        raise ValueError(
+            f"matrices of {values.shape[1]} x {values.shape[2]} need as many labels; got "
+            f"{len(rows)} rows and {len(columns)} columns"
+        )
+    _check(len(values), start, positions, notes)
+    values = np.where(allowed, values, 0.0).round(decimals) + 0.0
+    high = float(values[allowed].max()) if vmax is None and allowed.any() else float(vmax or 1.0)
+    if not high > vmin:
+        raise ValueError(f"vmax must be above vmin; got vmin={vmin}, vmax={high}")
+    left = 18 + 8 * max(map(len, rows)) + (18 if ylabel else 0)
+    cell = min(64.0, (456 - left) / len(columns))
+    tall = min(cell, 44.0)
+    top = 44 if xlabel else 26
+    svg = []
+    if xlabel:
+        middle = left + cell * len(columns) / 2
+        svg.append(
+            f'<text x="{middle:.1f}" y="15" font-size="13" text-anchor="middle">'
+            f"{escape(xlabel)}</text>"
+        )
+    if ylabel:
+        middle = top + tall * len(rows) / 2
+        svg.append(
+            f'<text transform="translate(14 {middle:.1f}) rotate(-90)" font-size="13" '
+            f'text-anchor="middle">{escape(ylabel)}</text>'
+        )
+    for j, label in enumerate(columns):
+        svg.append(
+            f'<text x="{left + cell * (j + 0.5):.1f}" y="{top - 7}" font-size="13" '
+            f'text-anchor="middle">{escape(label)}</text>'
+        )
+    for i, label in enumerate(rows):
+        svg.append(
+            f'<text x="{left - 7:.1f}" y="{top + tall * (i + 0.5) + 4.5:.1f}" font-size="13" '
+            f'text-anchor="end">{escape(label)}</text>'
+        )
+        for j in range(len(columns)):
+            fill, ink, text = "url(#h{id})", "#1A1A1A", ""
+            if allowed[start, i, j]:
+                value = float(values[start, i, j])
+                share = min(1.0, max(0.0, (value - vmin) / (high - vmin)))
+                rgb = [int(255 + (deep - 255) * share + 0.5) for deep in DEEP]
+                fill = f"rgb({','.join(map(str, rgb))})"
+                ink = text_colour(*(c / 255 for c in rgb))
+                text = f"{value:.{decimals}f}"
+            x, y = left + cell * j, top + tall * i
+            svg.append(
+                f'<rect class="m" x="{x:.1f}" y="{y:.1f}" width="{cell:.1f}" '
+                f'height="{tall:.1f}" stroke="#B5B5B5" stroke-width="0.6" fill="{fill}"/>'
+                f'<text class="v" x="{x + cell / 2:.1f}" y="{y + tall / 2 + 4.5:.1f}" '
+                f'font-size="12.5" text-anchor="middle" fill="{ink}">{text}</text>'
+            )
+    frames = [
+        [v if ok else None for v, ok in zip(frame.ravel().tolist(), may.flat, strict=True)]
+        for frame, may in zip(values, allowed, strict=True)
+    ]
+    payload = {"kind": "heatmap", "low": vmin, "high": high, "deep": list(DEEP)}
+    return _assemble(
+        payload | {"frames": frames, "decimals": decimals},
+        "".join(svg),
+        (460, int(top + tall * len(rows) + 10)),
+        slider=slider,
+        positions=positions,
+        caption=caption,
+        alt=alt,
+        notes=notes,
+        start=start,
+    )
+
+
+def _series(series: Mapping[str, Any], decimals: int) -> dict[str, np.ndarray]:
+    """Return the series rounded, after checking that they are finite and equal in shape."""
+    if not 1 <= len(series) <= len(_SERIES):
+        raise ValueError(f"one to {len(_SERIES)} series expected, got {len(series)}")
+    data = {name: to_array(v, 2, f"series {name!r}") for name, v in series.items()}
+    shapes = {v.shape for v in data.values()}
+    if len(shapes) > 1:
+        raise ValueError(f"all series need one shape; got {sorted(shapes)}")
+    for name, values in data.items():
+        if values.size == 0 or not np.isfinite(values).all():
+            raise ValueError(f"series {name!r}: empty, or a value is not finite")
+    return {name: v.round(decimals) + 0.0 for name, v in data.items()}  # + 0.0: no minus zero
+
+
+def _check(
+    count: int,
+    start: int,
+    positions: Sequence[str | int | float],
+    notes: Sequence[str] | None,
+) -> None:
+    if count < 2:
+        raise ValueError("a slider needs at least two frames")
+    if len(positions) != count:
+        raise ValueError(
+            f"positions: expected one for each of {count} frames, got {len(positions)}"
+        )
+    if notes is not None and len(notes) != count:
+        raise ValueError(f"notes: expected one for each of {count} frames, got {len(notes)}")
+    if not 0 <= start < count:
+        raise ValueError(f"start must be a frame from 0 to {count - 1}, got {start}")
+
+
+def _limits(
+    arrays: Iterable[np.ndarray], ylim: tuple[float, float] | None, *, zero: bool
+) -> tuple[float, float]:
+    both = np.concatenate([a.ravel() for a in arrays])
+    low, high = ylim or (float(both.min()), float(both.max()))
+    if zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    if not low < high:
+        low, high = low - 1.0, high + 1.0
+    return float(low), float(high)
+
+
+def _legend(names: list[str]) -> str:
+    if len(names) == 1:
+        return ""
+    parts, x = [], 48.0
+    for name, colour in zip(names, _SERIES, strict=False):
+        parts.append(
+            f'<rect x="{x:.1f}" y="6" width="12" height="12" fill="{PALETTE[colour]}"/>'
+            f'<text x="{x + 17:.1f}" y="16.5" font-size="13">{escape(name)}</text>'
+        )
+        x += 34 + 7.6 * len(name)
+    return "".join(parts)
+
+
+def _axis(low: float, high: float, top: int, bottom: int, width: int, ylabel: str) -> str:
+    parts = []
+    for step in range(5):
+        value = low + (high - low) * step / 4
+        y = top + (bottom - top) * (high - value) / (high - low)
+        parts.append(
+            f'<line x1="46" x2="{width - 4}" y1="{y:.1f}" y2="{y:.1f}" stroke="#DDDDDD"/>'
+            f'<text x="41" y="{y + 4:.1f}" font-size="12" text-anchor="end">{value:.3g}</text>'
+        )
+    zero = top + (bottom - top) * (high - max(low, min(0.0, high))) / (high - low)
+    parts.append(
+        f'<line x1="46" x2="{width - 4}" y1="{zero:.1f}" y2="{zero:.1f}" stroke="#6B6B6B"/>'
+    )
+    if ylabel:
+        parts.append(
+            f'<text transform="translate(11 {(top + bottom) / 2:.1f}) rotate(-90)" font-size="13" '
+            f'text-anchor="middle">{escape(ylabel)}</text>'
+        )
+    return "".join(parts)
+
+
+def _assemble(
+    payload: dict[str, Any],
+    svg: str,
+    size: tuple[int, int],
+    *,
+    slider: str,
+    positions: Sequence[str | int | float],
+    caption: str,
+    alt: str,
+    notes: Sequence[str] | None,
+    start: int,
+) -> Frames:
+    """Put drawing, numbers, controls and script together under an id derived from the content."""
+    count = len(positions)
+    for name, words in (("slider", slider), ("caption", caption), ("alt", alt)):
+        if not words.strip():
+            raise ValueError(f"{name} must not be empty")
+    shown = [p if isinstance(p, str) else f"{p:g}" for p in positions]
+    payload = payload | {"positions": shown, "notes": list(notes or [])}
+    text = json.dumps(payload, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    digest = hashlib.sha256((text + svg + slider + caption + alt + str(start)).encode())
+    ident = digest.hexdigest()[:10]
+    text = f'{{"id":"{ident}",{text[1:]}'.replace("</", "<\\/")
+    hatch = (
+        f'<defs><pattern id="h{ident}" width="6" height="6" patternUnits="userSpaceOnUse" '
+        'patternTransform="rotate(45)"><rect width="6" height="6" fill="#E3E3E3"/>'
+        '<line x1="0" y1="0" x2="0" y2="6" stroke="#9A9A9A" stroke-width="1.6"/></pattern></defs>'
+        if payload["kind"] == "heatmap"
+        else ""
+    )
+    card = (
+        "background:#fff;color:#1A1A1A;border:1px solid #C4C4C4;border-radius:6px;"
+        "padding:10px 12px;margin:8px 0;max-width:600px;box-sizing:border-box;font-size:15px"
+    )
+    note = ""
+    if notes:
+        note = f'<div class="tfm-note" style="min-height:1.5em">{escape(notes[start])}</div>'
+    button = "font:inherit;padding:2px 10px;background:#fff;color:#1A1A1A;border:1px solid #6B6B6B"
+    html = (
+        f'<figure class="tfm-frames tfm-{ident}" style="{card}">'
+        f'<svg viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(alt)}" '
+        f'style="display:block;width:100%;height:auto;{_FONT}" fill="#1A1A1A">'
+        f"{hatch}{svg.replace('{id}', ident)}</svg>"
+        f"{note}"
+        '<div style="display:flex;flex-wrap:wrap;gap:6px 12px;align-items:center;margin-top:4px">'
+        f'<label style="display:flex;flex:1 1 230px;gap:8px;align-items:center;color:#1A1A1A">'
+        f"<span>{escape(slider)}</span>"
+        f'<input type="range" min="0" max="{count - 1}" step="1" value="{start}" '
+        f'autocomplete="off" aria-label="{escape(slider)}" aria-valuetext="{escape(shown[start])}" '
+        f'style="flex:1;min-width:90px;accent-color:{PALETTE["blue"]}"></label>'
+        f'<output style="min-width:3.2em;font-weight:600">{escape(shown[start])}</output>'
+        f'<button type="button" hidden style="{button}">Play</button></div>'
+        "<noscript><div>Shown is one position of the slider; moving it needs JavaScript."
+        "</div></noscript>"
+        f'<figcaption style="color:#1A1A1A;margin-top:6px">{escape(caption)}</figcaption>'
+        f"<script>{_SCRIPT}({text})</script></figure>"
+    )
+    return Frames(html, kind=str(payload["kind"]), count=count, slider=slider)
