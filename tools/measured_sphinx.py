@@ -1,0 +1,77 @@
+"""The book's own Sphinx extension: its repository's address, and mends of the theme.
+
+With BOOK_REPOSITORY_URL set (https://HOST/OWNER/NAME; BOOK_REPOSITORY_BRANCH, default main), pages
+get buttons for the repository, and notebooks get buttons that open them on Colab and Binder.
+Without it a page points nowhere.
+"""
+
+import os
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+# The theme reads the class of this element whenever a margin note comes into view, but leaves the
+# element out of pages that have no section headings.
+SECONDARY_SIDEBAR = """
+document.addEventListener("DOMContentLoaded", () => {
+  if (!document.querySelector("div.bd-sidebar-secondary")) {
+    const sidebar = document.createElement("div");
+    sidebar.className = "bd-sidebar-secondary measured-placeholder";
+    sidebar.hidden = true;
+    document.body.append(sidebar);
+  }
+});
+"""
+
+
+def set_repository(app: Sphinx, config: Config) -> None:
+    """Turn on the repository's and the launch buttons if the repository's address is known."""
+    address = os.environ.get("BOOK_REPOSITORY_URL", "").strip().rstrip("/")
+    options = config.html_theme_options
+    if not address:
+        for name in ("repository_url", "launch_buttons"):
+            options.pop(name, None)
+        return
+    options["repository_url"] = address
+    options["repository_branch"] = os.environ.get("BOOK_REPOSITORY_BRANCH", "main")
+    options["path_to_docs"] = ""
+    for name in ("use_repository_button", "use_edit_page_button", "use_issues_button"):
+        options[name] = True
+    options["launch_buttons"] = {
+        "notebook_interface": "jupyterlab",
+        "binderhub_url": "https://mybinder.org",
+        "colab_url": "https://colab.research.google.com",
+    }
+
+
+def _is_live_code(script: Any) -> bool:
+    """Return whether a script belongs to the theme's live code, which fetches from outside."""
+    attributes = getattr(script, "attributes", {})
+    return "THEBE_JS_URL" in (attributes.get("body") or "") or "thebe" in str(
+        getattr(script, "filename", script)
+    )
+
+
+def mend_scripts(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Drop scripts that the book does not use, and those that stand twice on a page."""
+    seen: set[tuple[str, str]] = set()
+    kept = []
+    for script in context.get("script_files", []):
+        body = getattr(script, "attributes", {}).get("body") or ""
+        key = (str(getattr(script, "filename", script)), body)
+        if _is_live_code(script) or (key in seen and any(key)):
+            continue
+        seen.add(key)
+        kept.append(script)
+    context["script_files"] = kept
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension."""
+    app.add_js_file(None, body=SECONDARY_SIDEBAR)
+    app.connect("config-inited", set_repository, priority=900)
+    app.connect("html-page-context", mend_scripts, priority=900)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
