@@ -11,7 +11,7 @@ stand in its place in a layer.
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,6 +23,7 @@ Rotary = Callable[[Tensor, Tensor], Tensor]  # (heads, positions) -> rotated hea
 PositionBias = Callable[[Tensor, Tensor], Tensor]  # (query, key positions) -> [heads queries keys]
 
 
+@runtime_checkable
 class AttentionCache(Protocol):
     """Keys and values that one attention module has already computed, [batch kv_heads time d]."""
 

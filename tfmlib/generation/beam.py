@@ -5,7 +5,7 @@ Sutskever et al. 2014, section 3.2; normalising by length: Wu et al. 2016, secti
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +14,7 @@ from torch import Tensor
 from tfmlib.generation.sampling import log_probabilities
 
 
+@runtime_checkable
 class BeamDecoder(Protocol):
     """A `next_logits` function whose memory can follow the beams."""
 

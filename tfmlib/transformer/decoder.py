@@ -7,7 +7,7 @@ language model: Liu et al. 2018; Radford et al. 2019.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,6 +26,7 @@ from tfmlib.blocks.positions import (
 from tfmlib.blocks.residual import NORMS, Residual, depth_scaled_init_
 
 
+@runtime_checkable
 class LayerCache(Protocol):
     """What one decoder layer remembers between steps."""
 
@@ -33,6 +34,7 @@ class LayerCache(Protocol):
     cross_attention: AttentionCache
 
 
+@runtime_checkable
 class DecoderCache(Protocol):
     """What a decoder remembers between steps: how many tokens it has seen, and their keys."""
 
