@@ -110,6 +110,19 @@ def test_judge_replaces_the_comparison():
     assert check.run(lambda limit: limit) == (False, "above: for limit=3: 3 is not above 3")
 
 
+def test_adapt_hands_the_candidate_other_arguments():
+    def stream(candidate):
+        return lambda values: candidate(iter(values))
+
+    check = Checker("total", lambda values: sum(values), [Case([1, 2, 3])], adapt=stream)
+    assert check.run(lambda numbers: sum(numbers))[0]
+    assert "for values=[1, 2, 3]: raised TypeError" in check.run(lambda n: n[0])[1]
+
+    def unwritten(numbers): ...
+
+    assert check.run(unwritten) == (False, "total: not started")
+
+
 def test_no_cases():
     with pytest.raises(ValueError, match="at least one case"):
         Checker("none", average, [])

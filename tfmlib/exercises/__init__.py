@@ -52,6 +52,8 @@ class Checker:
         atol: absolute tolerance.
         judge: instead of comparing with the reference's result,
             `judge(got, *args, **kwargs)` returns what is wrong, or "" if nothing is.
+        adapt: turns the candidate into a function of a case's arguments, where the two differ:
+            the candidate takes an iterator, say, or its gradient is checked as well.
 
     Raises:
         ValueError: if there are no cases.
@@ -66,6 +68,7 @@ class Checker:
         rtol: float = 1e-5,
         atol: float = 1e-6,
         judge: Callable[..., str] | None = None,
+        adapt: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
     ) -> None:
         """Keep reference and cases."""
         if not cases:
@@ -76,6 +79,7 @@ class Checker:
         self.rtol = rtol
         self.atol = atol
         self.judge = judge
+        self.adapt = adapt
 
     def __call__(self, candidate: Any, must_pass: bool = False) -> None:
         """Print one line about `candidate`; with `must_pass` raise unless it passes."""
@@ -90,8 +94,9 @@ class Checker:
             return False, f"{self.name}: not started"
         if not callable(candidate):
             return False, f"{self.name}: expected a function, got {show(candidate)}"
+        adapted = self.adapt(candidate) if self.adapt else candidate
         for case in self.cases:
-            problem = self._problem(candidate, case)
+            problem = self._problem(adapted, case)
             if problem:
                 # A line break in a message of the reader's function must not break the line.
                 problem = " ".join(problem.split())
