@@ -118,7 +118,8 @@ def beam_search(
         done: Bool[Tensor, " rows"] = done_scores[:, -1] >= open_best
         if new == max_new:
             done = torch.ones_like(done)
-        result[rows[done]], result_scores[rows[done]] = done_tokens[done], done_scores[done]
+        result[rows[done]] = done_tokens[done]
+        result_scores[rows[done]] = done_scores[done].to(result_scores.dtype)
         if done.all():
             break
         kept = (~done).nonzero().squeeze(1)
