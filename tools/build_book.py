@@ -20,29 +20,42 @@ HTML = BUILD / "html"
 STAMP = BUILD / "book-is-built"
 
 
-def sources() -> Iterator[Path]:
-    """Yield every file that a page is made of, the shown library among them."""
-    for name in ("_config.yml", "_toc.yml", "constraints.txt"):
+def settings() -> Iterator[Path]:
+    """Yield the files that change every page, which Sphinx does not all follow."""
+    for name in ("_config.yml", "constraints.txt"):
         yield ROOT / name
-    for folder in ("_static", "book", "tfmlib", "tools"):
+    yield from (ROOT / "tools").glob("*.py")
+
+
+def sources() -> Iterator[Path]:
+    """Yield every file that a page is made of."""
+    yield from settings()
+    yield ROOT / "_toc.yml"
+    for folder in ("_static", "book"):
         for path in (ROOT / folder).rglob("*"):
-            hidden = any(part.startswith((".", "__pycache__")) for part in path.parts)
-            if path.is_file() and not hidden:
+            if path.is_file() and ".ipynb_checkpoints" not in path.parts:
                 yield path
+
+
+def _are_older(paths: Iterator[Path]) -> bool:
+    """Return whether there is a built book that is younger than all these files."""
+    if not STAMP.exists() or not (HTML / "index.html").exists():
+        return False
+    built = STAMP.stat().st_mtime
+    return all(path.stat().st_mtime <= built for path in paths if path.exists())
 
 
 def is_fresh() -> bool:
     """Return whether the last build succeeded and is younger than all its sources."""
-    if not STAMP.exists() or not (HTML / "index.html").exists():
-        return False
-    built = STAMP.stat().st_mtime
-    return all(path.stat().st_mtime <= built for path in sources() if path.exists())
+    return _are_older(sources())
 
 
 def build() -> int:
     """Build the pages; return the exit code of the builder."""
     start = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", start, "build", str(ROOT), "-W", "-n", "--keep-going", "-q"]
+    if not _are_older(settings()):
+        shutil.rmtree(BUILD, ignore_errors=True)
     STAMP.unlink(missing_ok=True)
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     code = subprocess.run(

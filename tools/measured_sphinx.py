@@ -45,33 +45,46 @@ def set_repository(app: Sphinx, config: Config) -> None:
     }
 
 
-def _is_live_code(script: Any) -> bool:
-    """Return whether a script belongs to the theme's live code, which fetches from outside."""
-    attributes = getattr(script, "attributes", {})
-    return "THEBE_JS_URL" in (attributes.get("body") or "") or "thebe" in str(
-        getattr(script, "filename", script)
-    )
+def drop_live_code(app: Sphinx, config: Config) -> None:
+    """Take the theme's live code out: it writes a foreign server's address into every page."""
+    for listeners in list(app.events.listeners.values()):
+        for listener in list(listeners):
+            if getattr(listener.handler, "__module__", "").split(".")[0] == "sphinx_thebe":
+                app.disconnect(listener.id)
 
 
-def mend_scripts(
+def mend_page(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Drop scripts that the book does not use, and those that stand twice on a page."""
+    """Drop scripts that stand twice on a page (declaring a constant again is an error), and the
+    style sheet of the live code.
+    """
+    if "body" in context:
+        # Entries of a bibliography are no list items to a screen reader, so their box is no list.
+        context["body"] = context["body"].replace(
+            '<div role="list" class="citation-list">', '<div class="citation-list">'
+        )
     seen: set[tuple[str, str]] = set()
     kept = []
     for script in context.get("script_files", []):
         body = getattr(script, "attributes", {}).get("body") or ""
         key = (str(getattr(script, "filename", script)), body)
-        if _is_live_code(script) or (key in seen and any(key)):
+        if key in seen:
             continue
         seen.add(key)
         kept.append(script)
     context["script_files"] = kept
+    context["css_files"] = [
+        sheet
+        for sheet in context.get("css_files", [])
+        if "sphinx-thebe" not in str(getattr(sheet, "filename", sheet))
+    ]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     app.add_js_file(None, body=SECONDARY_SIDEBAR)
     app.connect("config-inited", set_repository, priority=900)
-    app.connect("html-page-context", mend_scripts, priority=900)
+    app.connect("config-inited", drop_live_code, priority=900)
+    app.connect("html-page-context", mend_page, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
