@@ -67,7 +67,7 @@ def test_different_line_counts(tmp_path, n_source, n_target, longer):
 
 
 @pytest.mark.parametrize("name", ["text", "text.gz"])
-@pytest.mark.parametrize("data", ["", "\n", " \r\n\n"])
+@pytest.mark.parametrize("data", ["", "\n", " \r\n\n", "\ufeff"])
 def test_a_file_without_text(tmp_path, name, data):
     path = write(tmp_path / name, data)
     with pytest.raises(ValueError, match=r"text(\.gz)?: the file is empty"):

@@ -1,6 +1,7 @@
 """A closed vocabulary: ids in order, special tokens first, clear errors."""
 
 import pytest
+import torch
 
 from tfmlib.data.vocabulary import Vocabulary
 
@@ -22,6 +23,7 @@ def test_round_trip(vocabulary):
     ids = vocabulary.encode(["three", "one"], add_start=True, add_end=True)
     assert ids == [1, 5, 3, 2]
     assert vocabulary.decode([*ids, 0]) == ["three", "one"]
+    assert vocabulary.decode(torch.tensor(ids)) == ["three", "one"]
     assert vocabulary.decode(ids, skip_special=False) == ["<s>", "three", "one", "</s>"]
     assert [vocabulary.token(vocabulary.id(t)) for t in vocabulary.tokens] == [*vocabulary.tokens]
 

@@ -31,9 +31,9 @@ def read_lines(path: str | Path) -> list[str]:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: expected a whole gzip file ({error})") from error
+    data = data.removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
         raise ValueError(f"{path}: the file is empty")
-    data = data.removeprefix(b"\xef\xbb\xbf")
     lines = []
     for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), start=1):
         try:

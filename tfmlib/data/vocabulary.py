@@ -4,7 +4,11 @@ For data whose words are known in advance, such as number words. Running text, w
 words never seen before, needs the tokenizer of ``tfmlib.blocks.tokens`` instead.
 """
 
+import operator
 from collections.abc import Iterable
+
+from jaxtyping import Int
+from torch import Tensor
 
 
 class Vocabulary:
@@ -25,7 +29,6 @@ class Vocabulary:
     def __init__(
         self, tokens: Iterable[str], *, special_tokens: Iterable[str] = ("<pad>", "<s>", "</s>")
     ) -> None:
-        """Give every token its id."""
         if isinstance(tokens, str) or isinstance(special_tokens, str):
             raise TypeError("expected several tokens, got one string")
         self.special_tokens = tuple(special_tokens)
@@ -87,11 +90,16 @@ class Vocabulary:
         ids = [self.id(token) for token in tokens]
         return [self.start_id] * add_start + ids + [self.end_id] * add_end
 
-    def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> list[str]:
-        """Return the tokens of ids, without the special tokens unless ``skip_special=False``.
+    def decode(
+        self, ids: Iterable[int] | Int[Tensor, " time"], *, skip_special: bool = True
+    ) -> list[str]:
+        """Return the tokens of ids (a list or a tensor).
+
+        Special tokens are left out unless ``skip_special=False``.
 
         Raises:
             ValueError: An id is outside the vocabulary.
         """
         n_skipped = len(self.special_tokens) if skip_special else 0
-        return [self.token(int(id)) for id in ids if not 0 <= int(id) < n_skipped]
+        indices = map(operator.index, ids)
+        return [self.token(id) for id in indices if not 0 <= id < n_skipped]
