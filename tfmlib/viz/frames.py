@@ -118,7 +118,7 @@ def bars(
     low, high = _limits(data.values(), ylim, zero=True)
     width, top, bottom = 460, 34, 236
     svg = [_legend(list(data)), _axis(low, high, top, bottom, width, ylabel)]
-    slot = (width - 52) / len(labels)
+    slot = (width - 60) / len(labels)
     thick = min(46.0, slot * 0.82 / len(data))
 
     def height(value: float) -> float:
@@ -127,7 +127,7 @@ def bars(
     for number, values in enumerate(data.values()):
         colour = PALETTE[_SERIES[number]]
         for j, value in enumerate(values[start]):
-            x = 48 + slot * (j + 0.5) + thick * (number - len(data) / 2)
+            x = 56 + slot * (j + 0.5) + thick * (number - len(data) / 2)
             upper, lower = sorted((height(value), height(0.0)))
             svg.append(
                 f'<rect class="m" x="{x:.1f}" y="{upper:.1f}" width="{thick - 2:.1f}" '
@@ -137,7 +137,7 @@ def bars(
             )
     for j, label in enumerate(labels):
         svg.append(
-            f'<text x="{48 + slot * (j + 0.5):.1f}" y="{bottom + 18}" font-size="13" '
+            f'<text x="{56 + slot * (j + 0.5):.1f}" y="{bottom + 18}" font-size="13" '
             f'text-anchor="middle">{escape(label)}</text>'
         )
     frames = [[v for values in data.values() for v in values[i]] for i in range(len(first))]
@@ -198,10 +198,10 @@ def lines(
     low, high = _limits(data.values(), ylim, zero=False)
     width, top, bottom = 460, 34, 236
     span = places[-1] - places[0]
-    pixels = [round(52 + (width - 66) * float((p - places[0]) / span), 1) for p in places]
+    pixels = [round(60 + (width - 74) * float((p - places[0]) / span), 1) for p in places]
     svg = [_legend(list(data)), _axis(low, high, top, bottom, width, ylabel)]
     for p in (places[0], (places[0] + places[-1]) / 2, places[-1]):
-        at = 52 + (width - 66) * float((p - places[0]) / span)
+        at = 60 + (width - 74) * float((p - places[0]) / span)
         svg.append(
             f'<text x="{at:.1f}" y="{bottom + 17}" font-size="12" text-anchor="middle">{p:g}</text>'
         )
@@ -397,7 +397,7 @@ def _limits(
 def _legend(names: list[str]) -> str:
     if len(names) == 1:
         return ""
-    parts, x = [], 48.0
+    parts, x = [], 56.0
     for name, colour in zip(names, _SERIES, strict=False):
         parts.append(
             f'<rect x="{x:.1f}" y="6" width="12" height="12" fill="{PALETTE[colour]}"/>'
@@ -413,12 +413,12 @@ def _axis(low: float, high: float, top: int, bottom: int, width: int, ylabel: st
         value = low + (high - low) * step / 4
         y = top + (bottom - top) * (high - value) / (high - low)
         parts.append(
-            f'<line x1="46" x2="{width - 4}" y1="{y:.1f}" y2="{y:.1f}" stroke="#DDDDDD"/>'
-            f'<text x="41" y="{y + 4:.1f}" font-size="12" text-anchor="end">{value:.3g}</text>'
+            f'<line x1="54" x2="{width - 4}" y1="{y:.1f}" y2="{y:.1f}" stroke="#DDDDDD"/>'
+            f'<text x="49" y="{y + 4:.1f}" font-size="12" text-anchor="end">{value:.3g}</text>'
         )
     zero = top + (bottom - top) * (high - max(low, min(0.0, high))) / (high - low)
     parts.append(
-        f'<line x1="46" x2="{width - 4}" y1="{zero:.1f}" y2="{zero:.1f}" stroke="#6B6B6B"/>'
+        f'<line x1="54" x2="{width - 4}" y1="{zero:.1f}" y2="{zero:.1f}" stroke="#6B6B6B"/>'
     )
     if ylabel:
         parts.append(
@@ -465,6 +465,7 @@ def _assemble(
     note = ""
     if notes:
         note = f'<div class="tfm-note" style="min-height:1.5em">{escape(notes[start])}</div>'
+    words = "color:#1A1A1A;margin-top:6px;font-weight:400;text-align:left;font-family:inherit"
     button = "font:inherit;padding:2px 10px;background:#fff;color:#1A1A1A;border:1px solid #6B6B6B"
     html = (
         f'<figure class="tfm-frames tfm-{ident}" style="{card}">'
@@ -482,7 +483,7 @@ def _assemble(
         f'<button type="button" hidden style="{button}">Play</button></div>'
         "<noscript><div>Shown is one position of the slider; moving it needs JavaScript."
         "</div></noscript>"
-        f'<figcaption style="color:#1A1A1A;margin-top:6px">{escape(caption)}</figcaption>'
+        f'<figcaption style="{words}">{escape(caption)}</figcaption>'
         f"<script>{_SCRIPT}({text})</script></figure>"
     )
     return Frames(html, kind=str(payload["kind"]), count=count, slider=slider)
