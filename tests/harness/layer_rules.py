@@ -102,13 +102,20 @@ def read_tree(root: Path) -> Tree:
 # -- imports -----------------------------------------------------------------------------------
 
 
+def parses(code: str) -> bool:
+    """Return whether a piece of code is Python."""
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return False
+    return True
+
+
 def _top_level(code: str) -> Iterator[ast.stmt]:
     """Yield the statements of a module or of a notebook; a cell that is no Python has none."""
     for piece in code.split(CELL_BREAK):
-        try:
+        if parses(piece):
             yield from ast.parse(piece).body
-        except SyntaxError:
-            continue
 
 
 def imports(code: str, modules: Iterable[str], importer: str | None = None) -> set[str]:

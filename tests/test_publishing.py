@@ -1,0 +1,79 @@
+"""The repository's address, known only where the book is published, gets where it belongs."""
+
+from types import SimpleNamespace
+
+import chapters
+import fill_links
+import measured_sphinx
+import pytest
+
+ADDRESS = "https://github.com/OWNER/NAME"
+NOTEBOOKS = {"book/blocks/attention.ipynb": "Attention: a | b"}
+
+
+def test_links_open_each_chapter_on_colab_and_binder():
+    text = fill_links.links(ADDRESS, "main", NOTEBOOKS, "https://pages.example/")
+    assert (
+        "(https://colab.research.google.com/github/OWNER/NAME/blob/main/"
+        "book/blocks/attention.ipynb)" in text
+    )
+    assert (
+        "(https://mybinder.org/v2/gh/OWNER/NAME/main"
+        "?urlpath=lab%2Ftree%2Fbook%2Fblocks%2Fattention.ipynb)" in text
+    )
+    assert "git+https://github.com/OWNER/NAME" in text
+    assert "<https://pages.example/>" in text
+    assert r"| Attention: a \| b |" in text
+
+
+def test_chapters_are_those_of_the_table_of_contents():
+    titles = fill_links.chapters(fill_links.ROOT)
+    assert "book/blocks/attention.ipynb" in titles
+    assert set(titles) == {
+        path.relative_to(fill_links.ROOT).as_posix() for path in chapters.find([])
+    }
+
+
+def test_readme_is_filled_once_and_stays(tmp_path, monkeypatch):
+    readme = tmp_path / "README.md"
+    readme.write_text((fill_links.ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setenv("BOOK_REPOSITORY_URL", ADDRESS)
+    assert fill_links.main([str(readme)]) == 0
+    once = readme.read_text(encoding="utf-8")
+    assert "OWNER/NAME" in once
+    assert fill_links.main([str(readme)]) == 0
+    assert readme.read_text(encoding="utf-8") == once
+
+
+@pytest.mark.parametrize("address", ["", "https://example.org/a/b", "https://github.com/a"])
+def test_address_that_colab_cannot_open_changes_nothing(tmp_path, monkeypatch, capsys, address):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{fill_links.START}\nas it was\n{fill_links.STOP}", encoding="utf-8")
+    monkeypatch.setenv("BOOK_REPOSITORY_URL", address)
+    assert fill_links.main([str(readme)]) == 2
+    assert "as it was" in readme.read_text(encoding="utf-8")
+    assert repr(address) in capsys.readouterr().err
+
+
+def test_markers_must_be_there():
+    with pytest.raises(ValueError, match="markers"):
+        fill_links.fill("no markers", "x")
+
+
+def test_pages_point_nowhere_without_an_address(monkeypatch):
+    monkeypatch.delenv("BOOK_REPOSITORY_URL", raising=False)
+    config = SimpleNamespace(html_theme_options={"repository_url": "", "launch_buttons": {"a": 1}})
+    measured_sphinx.set_repository(None, config)
+    assert config.html_theme_options == {}
+
+
+def test_pages_get_their_buttons_with_an_address(monkeypatch):
+    monkeypatch.setenv("BOOK_REPOSITORY_URL", f"{ADDRESS}/")
+    monkeypatch.setenv("BOOK_REPOSITORY_BRANCH", "draft")
+    config = SimpleNamespace(html_theme_options={})
+    measured_sphinx.set_repository(None, config)
+    options = config.html_theme_options
+    assert options["repository_url"] == ADDRESS
+    assert options["repository_branch"] == "draft"
+    assert options["use_edit_page_button"] is options["use_issues_button"] is True
+    assert {"binderhub_url", "colab_url"} <= set(options["launch_buttons"])
