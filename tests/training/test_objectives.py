@@ -2,20 +2,11 @@
 
 import math
 
-import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tfmlib.training.objectives import count_tokens, cross_entropy
-
-
-@pytest.fixture
-def no_shape_checks():
-    """Switch the annotations' run-time checks off, to reach our own error messages."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def batch(dtype=torch.float64, vocab=11):
@@ -153,7 +144,7 @@ def test_count_tokens():
     assert count_tokens(targets, 0) == int((targets != 0).sum()) == 17
 
 
-@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.usefixtures("own_errors")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
