@@ -32,7 +32,7 @@ _WORD = re.compile(r" ?[^\W\d_]{1,64}| ?\d{1,64}| ?(?:[^\w\s]|_){1,64}|\s{1,64}(
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of ``text``, within which pairs are merged; joined they are ``text``.
+    """Return the words of `text`, within which pairs are merged; joined they are `text`.
 
     >>> split_words("A dog, 2 cats.")
     ['A', ' dog', ',', ' 2', ' cats', '.']
@@ -41,7 +41,7 @@ def split_words(text: str) -> list[str]:
 
 
 def merge_pair(symbols: Sequence[int], pair: Pair, new: int) -> list[int]:
-    """Return ``symbols`` with every occurrence of ``pair``, from the left, replaced by ``new``.
+    """Return `symbols` with every occurrence of `pair`, from the left, replaced by `new`.
 
     >>> merge_pair([5, 5, 5, 6], (5, 5), 9)
     [9, 5, 6]
@@ -71,7 +71,7 @@ def learn_merges(
     Of several equally frequent pairs, the one with the smallest left id is merged, and of these
     the one with the smallest right id. Ids are given to the bytes in order of value, then to the
     merges in order of birth, so ties go to old tokens and small bytes. This is the rule of Hugging
-    Face's ``tokenizers`` (the heap's order in its BpeTrainer), and the merges are the same.
+    Face's `tokenizers` (the heap's order in its BpeTrainer), and the merges are the same.
 
     Counting all pairs anew for every merge would take hours. Counts are kept, and changed only for
     the words that hold the merged pair. Counts fall without the heap knowing: its entries are
@@ -128,12 +128,12 @@ def learn_merges(
 
 
 class BytePairTokenizer:
-    """Text to ids and back, by merging frequent pairs of bytes; made by ``train`` or ``load``.
+    """Text to ids and back, by merging frequent pairs of bytes; made by `train` or `load`.
 
     Ids are given in this order: the special tokens, the 256 bytes, the merges. The first three
     special tokens are padding, start and end, whatever their names, so by default
-    ``pad_id, start_id, end_id == 0, 1, 2``. Special tokens never come from text: the text
-    ``"<s>"`` is three ordinary characters.
+    `pad_id, start_id, end_id == 0, 1, 2`. Special tokens never come from text: the text
+    `"<s>"` is three ordinary characters.
 
     Args:
         merges: Pairs of ids, in the order in which they are merged.
@@ -176,19 +176,19 @@ class BytePairTokenizer:
         min_count: int = 2,
         progress: bool = False,
     ) -> "BytePairTokenizer":
-        """Return a tokenizer whose merges are learnt from ``texts`` (see ``learn_merges``).
+        """Return a tokenizer whose merges are learnt from `texts` (see `learn_merges`).
 
         Args:
             texts: Any pieces of text, such as the lines of a corpus. Nothing is merged across them.
             vocab_size: The number of tokens wanted: special tokens, 256 bytes and merges. It can
-                turn out smaller where the texts hold too few pairs that occur ``min_count`` times.
+                turn out smaller where the texts hold too few pairs that occur `min_count` times.
             special_tokens: Names for padding, start, end and whatever else, in this order.
             min_count: Pairs that occur less often are not merged.
             progress: Show a progress bar.
 
         Raises:
-            TypeError: ``texts`` is one string; its letters would be taken for texts.
-            ValueError: ``vocab_size`` is too small for bytes and special tokens, ``min_count`` is
+            TypeError: `texts` is one string; its letters would be taken for texts.
+            ValueError: `vocab_size` is too small for bytes and special tokens, `min_count` is
                 below 1, or a text holds a lone surrogate.
         """
         if isinstance(texts, str):
@@ -224,10 +224,10 @@ class BytePairTokenizer:
         return len(self._bytes)
 
     def encode(self, text: str, *, add_start: bool = False, add_end: bool = False) -> list[int]:
-        """Return the ids of ``text``, between the start and the end token where asked for.
+        """Return the ids of `text`, between the start and the end token where asked for.
 
         Raises:
-            ValueError: ``text`` holds a lone surrogate (half a character), which no UTF-8 has.
+            ValueError: `text` holds a lone surrogate (half a character), which no UTF-8 has.
         """
         ids = [self.start_id] if add_start else []
         for word in split_words(_checked_text(text)):
@@ -237,7 +237,7 @@ class BytePairTokenizer:
     def encode_batch(
         self, texts: Iterable[str], *, add_start: bool = False, add_end: bool = False
     ) -> list[list[int]]:
-        """Return the ids of each text, as ``encode`` does."""
+        """Return the ids of each text, as `encode` does."""
         if isinstance(texts, str):
             raise TypeError("expected several texts, got one string; use encode")
         return [self.encode(text, add_start=add_start, add_end=add_end) for text in texts]
@@ -260,7 +260,7 @@ class BytePairTokenizer:
     def decode(
         self, ids: Iterable[int] | Int[Tensor, " time"], *, skip_special: bool = True
     ) -> str:
-        """Return the text of ``ids``; ``decode(encode(text)) == text`` for every text.
+        """Return the text of `ids`; `decode(encode(text)) == text` for every text.
 
         Args:
             ids: A list of ids, or a tensor of them.
@@ -282,7 +282,7 @@ class BytePairTokenizer:
         return b"".join(pieces).decode("utf-8", errors="replace")
 
     def token(self, id: int) -> str:
-        r"""Return one token for display: a space as ``␣``, what cannot be shown as ``\xc3``.
+        r"""Return one token for display: a space as `␣`, what cannot be shown as `\xc3`.
 
         Raises:
             ValueError: The id is not in the vocabulary.
@@ -294,13 +294,13 @@ class BytePairTokenizer:
         return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
     def _checked_id(self, id: int) -> int:
-        """Return ``id`` as an int if it is in the vocabulary."""
+        """Return `id` as an int if it is in the vocabulary."""
         if not 0 <= id < len(self._bytes):
             raise ValueError(f"expected an id from 0 to {len(self._bytes) - 1}, got {id}")
         return id
 
     def save(self, path: str | Path) -> None:
-        """Write the tokenizer to a JSON file, which ``load`` reads."""
+        """Write the tokenizer to a JSON file, which `load` reads."""
         content = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -311,7 +311,7 @@ class BytePairTokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> "BytePairTokenizer":
-        """Return the tokenizer that ``save`` wrote.
+        """Return the tokenizer that `save` wrote.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -347,7 +347,7 @@ def _parse(content: Any) -> tuple[list[Pair], list[str]]:
 
 
 def _checked_text(text: str) -> str:
-    """Return ``text`` if it can be written in UTF-8."""
+    """Return `text` if it can be written in UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -1,6 +1,6 @@
 """Number words in English and German: a small parallel corpus that needs no download.
 
-The words come from the package ``num2words`` (an optional dependency, imported on first use).
+The words come from the package `num2words` (an optional dependency, imported on first use).
 The task is small, yet it has what makes translation hard: German says the units before the tens
 (forty-five, *fünfundvierzig*), so the order crosses, and writes the whole number as one word.
 
@@ -29,7 +29,7 @@ _ENGLISH_WORDS = (
     "ninety hundred thousand and - ,"
 )
 ENGLISH_TOKENS = tuple(_ENGLISH_WORDS.split())
-"""What ``split_english`` returns, beside the ``;`` between the numbers of a list."""
+"""What `split_english` returns, beside the `;` between the numbers of a list."""
 
 _GERMAN_WORDS = (
     "null ein eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn "
@@ -37,7 +37,7 @@ _GERMAN_WORDS = (
     "achtzig neunzig hundert tausend und"
 )
 GERMAN_TOKENS = tuple(_GERMAN_WORDS.split())
-"""What ``split_german`` returns, beside the ``;`` between the numbers of a list."""
+"""What `split_german` returns, beside the `;` between the numbers of a list."""
 
 _ENGLISH = re.compile(r"[a-z]+|[-,;]")
 # Longest first, so that "vierzig" is never read as "vier" and a rest.
@@ -46,7 +46,7 @@ _GERMAN = re.compile("|".join(sorted(GERMAN_TOKENS, key=len, reverse=True)) + "|
 
 @lru_cache(maxsize=4096)
 def _below_thousand(number: int, language: str) -> str:
-    """Return the words of ``0 <= number < 1000``; cached, since ``num2words`` takes 0.1 ms."""
+    """Return the words of `0 <= number < 1000`; cached, since `num2words` takes 0.1 ms."""
     try:
         package = importlib.import_module("num2words")
     except ImportError as error:
@@ -58,15 +58,15 @@ def _below_thousand(number: int, language: str) -> str:
 
 
 def english(number: int) -> str:
-    """Return ``number`` in English words, as ``num2words`` writes it.
+    """Return `number` in English words, as `num2words` writes it.
 
     >>> english(345_678)
     'three hundred and forty-five thousand, six hundred and seventy-eight'
 
     Raises:
         TypeError: Not an integer.
-        ValueError: Not ``0 <= number < 1_000_000``.
-        ImportError: ``num2words`` is not installed.
+        ValueError: Not `0 <= number < 1_000_000`.
+        ImportError: `num2words` is not installed.
     """
     thousands, rest = divmod(_checked(number), 1000)
     if not thousands:
@@ -78,9 +78,9 @@ def english(number: int) -> str:
 
 
 def german(number: int) -> str:
-    """Return ``number`` in German words, as ``num2words`` writes it, with one correction.
+    """Return `number` in German words, as `num2words` writes it, with one correction.
 
-    Before *tausend*, *eins* loses its s: 101 000 is *einhunderteintausend*, where ``num2words``
+    Before *tausend*, *eins* loses its s: 101 000 is *einhunderteintausend*, where `num2words`
     (0.5.14) writes "einhunderteinstausend".
 
     >>> german(345_678)
@@ -88,8 +88,8 @@ def german(number: int) -> str:
 
     Raises:
         TypeError: Not an integer.
-        ValueError: Not ``0 <= number < 1_000_000``.
-        ImportError: ``num2words`` is not installed.
+        ValueError: Not `0 <= number < 1_000_000`.
+        ImportError: `num2words` is not installed.
     """
     thousands, rest = divmod(_checked(number), 1000)
     if not thousands:
@@ -99,7 +99,7 @@ def german(number: int) -> str:
 
 
 def _checked(number: int) -> int:
-    """Return ``number`` if it is one that has words here."""
+    """Return `number` if it is one that has words here."""
     number = operator.index(number)
     if not 0 <= number < LIMIT:
         raise ValueError(f"expected a number from 0 to {LIMIT - 1}, got {number}")
@@ -112,10 +112,10 @@ def split_english(text: str) -> list[str]:
     >>> split_english("forty-five; one thousand, two hundred")
     ['forty', '-', 'five', ';', 'one', 'thousand', ',', 'two', 'hundred']
 
-    Lossless for what ``english`` writes: ``join_english(split_english(text)) == text``.
+    Lossless for what `english` writes: `join_english(split_english(text)) == text`.
 
     Raises:
-        ValueError: ``text`` is not number words as ``english`` writes them.
+        ValueError: `text` is not number words as `english` writes them.
     """
     tokens = _ENGLISH.findall(text)
     unknown = [token for token in tokens if token not in (*ENGLISH_TOKENS, ";")]
@@ -125,7 +125,7 @@ def split_english(text: str) -> list[str]:
 
 
 def join_english(tokens: Sequence[str]) -> str:
-    """Return the text of English tokens, the inverse of ``split_english``.
+    """Return the text of English tokens, the inverse of `split_english`.
 
     Any tokens are joined, also those of a model that is still learning.
     """
@@ -135,16 +135,16 @@ def join_english(tokens: Sequence[str]) -> str:
 def split_german(text: str) -> list[str]:
     """Return the morphemes of German number words, and the semicolons of a list.
 
-    Each is one English number word's counterpart (``GERMAN_TOKENS``), so that an alignment can be
+    Each is one English number word's counterpart (`GERMAN_TOKENS`), so that an alignment can be
     read: *fünf* belongs to *five*, *vierzig* to *forty*.
 
     >>> split_german("dreihundertfünfundvierzigtausendsechs")
     ['drei', 'hundert', 'fünf', 'und', 'vierzig', 'tausend', 'sechs']
 
-    Lossless for what ``german`` writes: ``join_german(split_german(text)) == text``.
+    Lossless for what `german` writes: `join_german(split_german(text)) == text`.
 
     Raises:
-        ValueError: ``text`` is not number words as ``german`` writes them.
+        ValueError: `text` is not number words as `german` writes them.
     """
     tokens = _GERMAN.findall(text)
     if not tokens or join_german(tokens) != text:
@@ -153,7 +153,7 @@ def split_german(text: str) -> list[str]:
 
 
 def join_german(tokens: Sequence[str]) -> str:
-    """Return the text of German tokens, the inverse of ``split_german``; any tokens are joined."""
+    """Return the text of German tokens, the inverse of `split_german`; any tokens are joined."""
     return "".join("; " if token == ";" else token for token in tokens)
 
 
@@ -167,7 +167,7 @@ class NumberPair:
 
     @classmethod
     def of(cls, *numbers: int) -> "NumberPair":
-        """Return the pair for one number, or for a list of numbers separated by ``;``."""
+        """Return the pair for one number, or for a list of numbers separated by `;`."""
         if not numbers:
             raise ValueError("expected at least one number, got none")
         return cls(numbers, "; ".join(map(english, numbers)), "; ".join(map(german, numbers)))
@@ -207,10 +207,10 @@ def number_pairs(
 ) -> NumberPairs:
     """Return pairs of English and German number words, split into train, valid and test.
 
-    With ``max_numbers=1`` an example is one number; with ``max_numbers=4`` it is a list of one to
+    With `max_numbers=1` an example is one number; with `max_numbers=4` it is a list of one to
     four, each length equally often. All numbers of all lists are different, so what is held out
     holds no number that was trained on. Every number of digits comes equally often as far as there
-    are such numbers (of 3 digits, only 900). The numbers below 100 are always in ``train``: some
+    are such numbers (of 3 digits, only 900). The numbers below 100 are always in `train`: some
     of their words (*zero*, *elf*) stand nowhere else. What is held out is therefore a new
     combination of known words.
 
@@ -225,8 +225,8 @@ def number_pairs(
         seed: The seed of the draw.
 
     Raises:
-        ValueError: An argument is out of range, or there are too few numbers below ``limit``.
-        ImportError: ``num2words`` is not installed.
+        ValueError: An argument is out of range, or there are too few numbers below `limit`.
+        ImportError: `num2words` is not installed.
     """
     if n_train < 100 or n_valid < 0 or n_test < 0 or max_numbers < 1:
         raise ValueError(
@@ -253,7 +253,7 @@ def number_pairs(
 
 
 def _draw_numbers(rng: random.Random, n: int, limit: int) -> list[int]:
-    """Return ``n`` different numbers from 100 to ``limit - 1``, in random order."""
+    """Return `n` different numbers from 100 to `limit - 1`, in random order."""
     bounds = [100]
     while bounds[-1] < limit:
         bounds.append(min(bounds[-1] * 10, limit))
@@ -267,9 +267,9 @@ def _draw_numbers(rng: random.Random, n: int, limit: int) -> list[int]:
 
 
 def _draw(rng: random.Random, items: list[int], n: int) -> list[int]:
-    """Return ``n`` of ``items`` in random order (Fisher and Yates), leaving ``items`` shuffled.
+    """Return `n` of `items` in random order (Fisher and Yates), leaving `items` shuffled.
 
-    Only ``rng.random()`` is promised to repeat in later versions of Python, ``sample`` is not.
+    Only `rng.random()` is promised to repeat in later versions of Python, `sample` is not.
     """
     for i in range(n):
         j = i + int(rng.random() * (len(items) - i))

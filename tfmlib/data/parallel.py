@@ -1,6 +1,6 @@
 """Reading parallel text: two files of equally many lines, each line the other's translation.
 
-Files are UTF-8, plain or compressed with gzip (told by the ending ``.gz``).
+Files are UTF-8, plain or compressed with gzip (told by the ending `.gz`).
 """
 
 import gzip
@@ -11,12 +11,12 @@ from pathlib import Path
 def read_lines(path: str | Path) -> list[str]:
     r"""Return the lines of a UTF-8 text file, without their ends.
 
-    Only ``\n`` (or ``\r\n``) ends a line. ``str.splitlines``, and a file opened as text, would
-    also split at a lone ``\r``, and the former at U+0085 and U+2028, which do stand inside
+    Only `\n` (or `\r\n`) ends a line. `str.splitlines`, and a file opened as text, would
+    also split at a lone `\r`, and the former at U+0085 and U+2028, which do stand inside
     sentences of web text: from there on, every sentence would face another's translation.
 
     Args:
-        path: A text file; one whose name ends in ``.gz`` is decompressed.
+        path: A text file; one whose name ends in `.gz` is decompressed.
 
     Returns:
         The lines in order, empty ones included. A byte order mark at the start is dropped.
@@ -50,12 +50,12 @@ def read_parallel(source_path: str | Path, target_path: str | Path) -> list[tupl
     """Return the pairs (source sentence, target sentence) of two files.
 
     Args:
-        source_path: The sentences to translate, one a line; see ``read_lines``.
+        source_path: The sentences to translate, one a line; see `read_lines`.
         target_path: Their translations, in the same order.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A file cannot be read (see ``read_lines``), or the files have different numbers
+        ValueError: A file cannot be read (see `read_lines`), or the files have different numbers
             of lines; the message names the first line without a counterpart.
     """
     source, target = read_lines(source_path), read_lines(target_path)

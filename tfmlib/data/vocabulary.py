@@ -1,7 +1,7 @@
 """A closed vocabulary: a fixed list of tokens, each with a number.
 
 For data whose words are known in advance, such as number words. Running text, which always holds
-words never seen before, needs the tokenizer of ``tfmlib.blocks.tokens`` instead.
+words never seen before, needs the tokenizer of `tfmlib.blocks.tokens` instead.
 """
 
 import operator
@@ -15,14 +15,14 @@ class Vocabulary:
     """Tokens and their ids, the special tokens first.
 
     The first three special tokens are, in this order, padding, start and end, so that by default
-    ``pad_id, start_id, end_id == 0, 1, 2``. The other tokens follow in the order given.
+    `pad_id, start_id, end_id == 0, 1, 2`. The other tokens follow in the order given.
 
     Args:
         tokens: The ordinary tokens, each once.
         special_tokens: At least three names. They stand for no text.
 
     Raises:
-        TypeError: ``tokens`` is one string, not several.
+        TypeError: `tokens` is one string, not several.
         ValueError: A token comes twice or is empty, or there are fewer than three special tokens.
     """
 
@@ -56,17 +56,17 @@ class Vocabulary:
         return len(self.tokens)
 
     def __contains__(self, token: object) -> bool:
-        """Return whether ``token`` is in the vocabulary."""
+        """Return whether `token` is in the vocabulary."""
         return token in self._ids
 
     def id(self, token: str) -> int:
-        """Return the id of one token; a ``ValueError`` if there is no such token."""
+        """Return the id of one token; a `ValueError` if there is no such token."""
         if token not in self._ids:
             raise ValueError(f"the vocabulary of {len(self)} tokens has no token {token!r}")
         return self._ids[token]
 
     def token(self, id: int) -> str:
-        """Return the token of one id; a ``ValueError`` if there is no such id."""
+        """Return the token of one id; a `ValueError` if there is no such id."""
         if not 0 <= id < len(self.tokens):
             raise ValueError(f"expected an id from 0 to {len(self.tokens) - 1}, got {id}")
         return self.tokens[id]
@@ -78,11 +78,11 @@ class Vocabulary:
 
         Args:
             tokens: Tokens of this vocabulary.
-            add_start: Put ``start_id`` in front.
-            add_end: Put ``end_id`` at the end.
+            add_start: Put `start_id` in front.
+            add_end: Put `end_id` at the end.
 
         Raises:
-            TypeError: ``tokens`` is one string, whose letters would be taken for tokens.
+            TypeError: `tokens` is one string, whose letters would be taken for tokens.
             ValueError: A token is not in the vocabulary.
         """
         if isinstance(tokens, str):
@@ -95,7 +95,7 @@ class Vocabulary:
     ) -> list[str]:
         """Return the tokens of ids (a list or a tensor).
 
-        Special tokens are left out unless ``skip_special=False``.
+        Special tokens are left out unless `skip_special=False`.
 
         Raises:
             ValueError: An id is outside the vocabulary.

@@ -1,7 +1,7 @@
 """The training loop of the book: thirty lines that every small experiment shares.
 
 For a run of minutes. A run of hours wants evaluation, checkpoints and mixed precision besides,
-which ``tfmlib.training.loop`` adds.
+which `tfmlib.training.loop` adds.
 """
 
 import math
@@ -27,29 +27,29 @@ def fit(
     decay: bool = False,
     progress: bool = False,
 ) -> list[float]:
-    """Train ``model`` for some steps with AdamW; return the loss of every step.
+    """Train `model` for some steps with AdamW; return the loss of every step.
 
-    The model is put into training mode and left there: call ``model.eval()`` before measuring.
+    The model is put into training mode and left there: call `model.eval()` before measuring.
 
     Args:
         model: What to train, in place.
-        batches: Gone through again and again, one batch a step. A ``DataLoader`` is shuffled anew
+        batches: Gone through again and again, one batch a step. A `DataLoader` is shuffled anew
             each time; a generator can be gone through only once and must last for all steps.
-        loss: ``loss(model, batch)``, the mean loss of a batch as a tensor of no dimensions.
+        loss: `loss(model, batch)`, the mean loss of a batch as a tensor of no dimensions.
         steps: The number of updates.
         lr: The learning rate, at its peak.
         weight_decay: AdamW's decay (Loshchilov and Hutter, 2019); 0 makes it Adam.
         betas: Adam's decay rates of the first and second moment.
         clip: The largest norm of the gradient (Pascanu et al., 2013); None for no bound.
-        warmup: Steps over which the learning rate rises linearly to ``lr``.
+        warmup: Steps over which the learning rate rises linearly to `lr`.
         decay: Let the learning rate fall to 0 over the remaining steps, along half a cosine.
         progress: Show a progress bar.
 
     Returns:
-        ``steps`` losses, each measured before its update.
+        `steps` losses, each measured before its update.
 
     Raises:
-        ValueError: ``steps``, ``warmup`` or ``clip`` is out of range, or ``batches`` runs out.
+        ValueError: `steps`, `warmup` or `clip` is out of range, or `batches` runs out.
         FloatingPointError: The loss is no longer finite; the message says at which step.
     """
     if steps < 0 or not 0 <= warmup <= steps or (clip is not None and clip <= 0):
@@ -77,10 +77,10 @@ def fit(
 
 
 def schedule(step: int, steps: int, *, warmup: int = 0, decay: bool = False) -> float:
-    """Return the factor on the learning rate at ``step``, counted from 0.
+    """Return the factor on the learning rate at `step`, counted from 0.
 
-    It rises linearly and reaches 1 at the last of ``warmup`` steps. After them it stays, or with
-    ``decay`` falls along half a cosine that would reach 0 one step after the last.
+    It rises linearly and reaches 1 at the last of `warmup` steps. After them it stays, or with
+    `decay` falls along half a cosine that would reach 0 one step after the last.
     """
     if step < warmup:
         return (step + 1) / warmup
@@ -90,7 +90,7 @@ def schedule(step: int, steps: int, *, warmup: int = 0, decay: bool = False) -> 
 
 
 def _repeat(batches: Iterable[Any]) -> Iterator[Any]:
-    """Yield the batches, over and over; a ``ValueError`` when there are no more."""
+    """Yield the batches, over and over; a `ValueError` when there are no more."""
     count = before = 0
     while True:
         for batch in batches:
