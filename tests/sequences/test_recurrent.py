@@ -206,23 +206,20 @@ def test_dropout_follows_the_mode():
         assert not torch.equal(model(source, target, mask), model(source, target, mask))
 
 
-def test_dropout_stands_at_both_embeddings_and_the_output():
+@pytest.mark.parametrize("kind", KINDS)
+def test_dropout_stands_at_both_embeddings_and_the_output(kind):
     source, mask, target = batch()
-    for kind in KINDS:
-        model = make(**kind, dropout=0.25)
-        seen = []
-        model.dropout.register_forward_hook(lambda module, inputs, _: seen.append(inputs[0]))
-        logits = model(source, target, mask)
-        assert len(seen) == 3
-        assert torch.equal(seen[0], model.embedding(source))
-        assert torch.equal(seen[1], model.embedding(target))
-        assert torch.equal(model.output(seen[2]), logits)
-        between = 0.25 if model.n_layers > 1 else 0.0
-        assert (model.dropout.p, model.encoder.dropout, model.decoder.dropout) == (
-            0.25,
-            between,
-            between,
-        )
+    model = make(**kind, dropout=0.25)
+    seen = []
+    model.dropout.register_forward_hook(lambda module, inputs, _: seen.append(inputs[0]))
+    logits = model(source, target, mask)
+    assert len(seen) == 3
+    assert torch.equal(seen[0], model.embedding(source))
+    assert torch.equal(seen[1], model.embedding(target))
+    assert torch.equal(model.output(seen[2]), logits)
+    between = 0.25 if model.n_layers > 1 else 0.0
+    assert model.dropout.p == 0.25
+    assert model.encoder.dropout == model.decoder.dropout == between
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])
