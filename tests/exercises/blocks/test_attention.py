@@ -187,3 +187,9 @@ def test_nan_in_an_empty_row_is_named_in_the_line():
     bad = WRONG["masked_softmax"]
     assert "got [[nan, nan]]" in exercises.check_masked_softmax.run(bad[0])[1]
     assert "gradient" in exercises.check_masked_softmax.run(bad[1])[1]
+
+
+@pytest.mark.parametrize("name", ["temperature", "window", "masked_softmax", "bandwidth"])
+def test_the_reference_itself_passes(name):
+    check = getattr(exercises, f"check_{name}")
+    assert check.run(check.reference)[0]
