@@ -54,7 +54,19 @@ def set_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, source: obje
 
 def save_model(path: Path | str, model: nn.Module) -> None:
     """Write the weights of `model` to one safetensors file, atomically."""
-    _save_atomically(Path(path), named_weights(model))
+    save_weights(path, named_weights(model))
+
+
+def save_weights(path: Path | str, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors to one safetensors file, atomically: under another name, then renamed."""
+    path = Path(path)
+    _check_finite(tensors, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = _sibling(path, ".new")
+    _write_tensors(new, tensors)
+    _flush_to_disk(new)
+    os.replace(new, path)
+    _flush_to_disk(path.parent)
 
 
 def load_model(path: Path | str, model: nn.Module) -> None:
@@ -328,17 +340,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in tensors.items()
     }
     save_file(copies, path)
-
-
-def _save_atomically(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write one file of tensors under another name, then rename it."""
-    _check_finite(tensors, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = _sibling(path, ".new")
-    _write_tensors(new, tensors)
-    _flush_to_disk(new)
-    os.replace(new, path)
-    _flush_to_disk(path.parent)
 
 
 def _complete_folder(folder: Path) -> Path:
