@@ -119,7 +119,7 @@ def empty_cells(notebook: Notebook) -> list[str]:
     ]
 
 
-def _shows(statement: ast.stmt, *, last: bool, silenced: bool) -> bool:
+def _shows(statement: ast.stmt, *, last: bool) -> bool:
     if not isinstance(statement, ast.Expr):
         return False
     value = statement.value
@@ -128,8 +128,8 @@ def _shows(statement: ast.stmt, *, last: bool, silenced: bool) -> bool:
         name = value.func.id if isinstance(value.func, ast.Name) else name
         return SHOWING.fullmatch(name) is not None
     if isinstance(value, ast.Constant):
-        return last and not silenced and value.value is not ... and value.value is not None
-    return last and not silenced and not isinstance(value, ast.Await | ast.Yield)
+        return last and value.value is not ... and value.value is not None
+    return last and not isinstance(value, ast.Await | ast.Yield)
 
 
 def output_due(notebook: Notebook) -> list[str]:
@@ -137,13 +137,22 @@ def output_due(notebook: Notebook) -> list[str]:
     found = []
     for number, cell in code_cells(notebook):
         body = _parsed(cell).body
-        silenced = source(cell).rstrip().endswith(";")
-        due = any(
-            _shows(statement, last=statement is body[-1], silenced=silenced) for statement in body
-        )
+        due = any(_shows(statement, last=statement is body[-1]) for statement in body)
         if due and not cell["outputs"]:
             found.append(f"code cell {number} shows something, but no output is stored")
     return found
+
+
+def semicolons(notebook: Notebook) -> list[str]:
+    """No cell ends in a semicolon: nbval runs cells where IPython does not see it.
+
+    The value that it hides in JupyterLab would come out there and differ. Assign it to `_` instead.
+    """
+    return [
+        f"code cell {number} ends in a semicolon; write `_ = ...`"
+        for number, cell in code_cells(notebook)
+        if python_of(cell).rstrip().endswith(";")
+    ]
 
 
 def errors(notebook: Notebook) -> list[str]:
@@ -264,6 +273,7 @@ RULES: tuple[Callable[[Notebook], list[str]], ...] = (
     execution_counts,
     empty_cells,
     output_due,
+    semicolons,
     errors,
     standard_error,
     addresses,
