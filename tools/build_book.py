@@ -25,16 +25,16 @@ def settings() -> Iterator[Path]:
     for name in ("_config.yml", "constraints.txt"):
         yield ROOT / name
     yield from (ROOT / "tools").glob("*.py")
+    yield from (ROOT / "_static").rglob("*")
 
 
 def sources() -> Iterator[Path]:
     """Yield every file that a page is made of."""
     yield from settings()
     yield ROOT / "_toc.yml"
-    for folder in ("_static", "book"):
-        for path in (ROOT / folder).rglob("*"):
-            if path.is_file() and ".ipynb_checkpoints" not in path.parts:
-                yield path
+    for path in (ROOT / "book").rglob("*"):
+        if path.is_file() and ".ipynb_checkpoints" not in path.parts:
+            yield path
 
 
 def _are_older(paths: Iterator[Path]) -> bool:
