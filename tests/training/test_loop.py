@@ -65,9 +65,12 @@ def test_mixed_precision_computes_in_half_and_steps_in_full(precision):
     assert model.hidden.weight.dtype == torch.float32
     losses = history.series("loss")[1]
     assert losses[-1] < 0.6 * losses[0]
-    full = run(steps=60, log_every=10)[1].series("loss")[1]
+    exact = run(steps=60, log_every=10)[1]
+    full = exact.series("loss")[1]
     assert losses == pytest.approx(full, rel=0.03 if precision == "bf16" else 0.2)  # skipped steps
     assert losses != full
+    # The norm is that of the gradient itself, not of the scaled loss's.
+    assert max(history.series("grad_norm")[1]) < 2 * max(exact.series("grad_norm")[1])
 
 
 # ---- one step --------------------------------------------------------------------------------
@@ -132,6 +135,10 @@ def test_the_history_counts_what_was_trained_on():
     assert history.series("loss")[1] == pytest.approx(means, rel=1e-5)
     seconds = history.series("cpu_seconds")[1]
     assert seconds == sorted(seconds)
+
+
+def test_a_model_in_evaluation_mode_is_trained_with_dropout():
+    assert values(run(make=lambda: Toy().eval())[0]) == values(run()[0])
 
 
 def test_it_learns_and_ends_in_evaluation_mode():
