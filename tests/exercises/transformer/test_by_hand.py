@@ -141,6 +141,9 @@ WRONG = {
         (weights(table={"Take": [0, 0, 4, 2]}), "expected"),  # the verb decides
         (weights(w_out=np.eye(4)[:, [0, 2, 1, 3]]), "gives paper, expected charger"),
         (weights(w_out=np.zeros((4, 4))), "eggs or charger or paper or now"),
+        (weights(w_out=np.diag([1, 1, 1, 0.01])), "with milk hidden gives"),
+        # The norm before the network leaves a row's sum at 0, so this network sees nothing.
+        (weights(w_1=np.ones((4, 3))), "gives now, expected eggs"),
         (weights(w_1=np.ones((3, 3))), "w_1 must have shape"),
         (lambda words: [1, 2], "expected a dictionary"),
     ],
