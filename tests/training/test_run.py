@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ import torch
 from toy_training import Toy, ToyBatches, run, timeless, toy_evaluation, toy_loss, values
 
 from tfmlib.training import run as run_module
-from tfmlib.training.checkpoint import load_checkpoint, load_model
-from tfmlib.training.loop import History
-from tfmlib.training.optimizer import adamw
+from tfmlib.training.batching import TokenBudgetBatches, pair_loss
+from tfmlib.training.checkpoint import load_checkpoint, load_model, named_weights
+from tfmlib.training.loop import History, TrainingConfig, train
+from tfmlib.training.optimizer import adamw, warmup_inverse_square_root
+from tfmlib.transformer.transformer import Transformer, TransformerConfig
 
 # ---- evaluation ------------------------------------------------------------------------------
 
@@ -53,6 +56,20 @@ def test_the_best_weights_are_kept(tmp_path, highest, expected):
     assert history.series("score")[1] == [5.0, 2.0, None, 9.0, 3.0]
     load_model(tmp_path / "best.safetensors", model)
     assert values(model) == weights[expected]
+
+
+def test_the_best_of_an_earlier_part_of_the_run_still_counts(tmp_path):
+    scores = iter([3.0, 1.0, 2.0, 4.0])
+    options = {
+        "evaluate": lambda model: {"score": next(scores)},
+        "evaluate_every": 2,
+        "keep_best": "score",
+        "steps": 8,
+    }
+    run(tmp_path, **options, should_stop=lambda step: step == 4)
+    best = (tmp_path / "best.safetensors").read_bytes()
+    run(tmp_path, **options)
+    assert (tmp_path / "best.safetensors").read_bytes() == best
 
 
 def test_weights_are_averaged_over_the_last_checkpoints(tmp_path):
@@ -299,6 +316,57 @@ def test_a_keyboard_interrupt_comes_through_and_keeps_the_last_checkpoint(tmp_pa
     probe = Toy()
     assert load_checkpoint(tmp_path / "checkpoint", probe, adamw(probe, lr=0.1))["step"] == 8
     assert values(run(tmp_path, checkpoint_every=4)[0]) == values(run()[0])
+
+
+def translator(seed=0):
+    torch.manual_seed(seed)
+    config = TransformerConfig(
+        vocab_size=13, d_model=16, n_heads=2, d_ff=32, n_encoder_layers=1, n_decoder_layers=1
+    )
+    return Transformer(config)
+
+
+def train_translator(folder, **keywords):
+    """Reverse short sequences, on batches of a token budget."""
+    rng = random.Random(0)
+    sources = [[rng.randrange(3, 13) for _ in range(rng.randrange(1, 6))] for _ in range(120)]
+    batches = TokenBudgetBatches(
+        [(source, source[::-1]) for source in sources],
+        max_tokens=64,
+        seed=1,
+        pad_id=0,
+        start_id=1,
+        end_id=2,
+    )
+    model = translator()
+    history = train(
+        model,
+        adamw(model, lr=0.1, weight_decay=0.01),
+        warmup_inverse_square_root(0.01, 10),
+        batches,
+        partial(pair_loss, pad_id=0, label_smoothing=0.1),
+        TrainingConfig(steps=24, accumulate=2, log_every=4, checkpoint_every=10, average_last=2),
+        folder=folder,
+        progress=False,
+        **keywords,
+    )
+    return model, history
+
+
+def test_the_full_transformer_learns_and_goes_on_bitwise(tmp_path):
+    whole, records = train_translator(tmp_path / "whole")
+    assert records.series("epoch")[1][-1] >= 1
+    losses = records.series("loss")[1]
+    assert losses[-1] < 0.8 * losses[0]
+    for step in (3, 17):
+        train_translator(tmp_path / "parts", should_stop=lambda s, step=step: s == step)
+    parts, records_of_parts = train_translator(tmp_path / "parts")
+    assert values(parts) == values(whole)
+    assert timeless(records_of_parts) == timeless(records)
+    assert list(named_weights(whole)) == [name for name, _ in whole.named_parameters()]
+    other = translator(seed=5)
+    load_model(tmp_path / "parts" / "averaged.safetensors", other)
+    assert values(other) == values(whole)
 
 
 # ---- the budget ------------------------------------------------------------------------------
