@@ -1,6 +1,8 @@
 """One list of dependencies in three files, and code that imports nothing else."""
 
 import importlib.metadata
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -57,3 +59,11 @@ def test_notebooks_import_only_what_the_book_declares():
     distributions = importlib.metadata.packages_distributions()
     found = rules.undeclared_imports(project, cells, distributions)
     assert not found, "\n".join(found)
+
+
+def test_jupyterlab_shows_the_directives_of_the_book():
+    command = [sys.executable, "-m", "jupyter", "labextension", "list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    listed = done.stdout + done.stderr
+    assert "jupyterlab-myst v" in listed
+    assert "jupyterlab-myst@" not in listed, f"it does not load:\n{listed}"
