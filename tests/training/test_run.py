@@ -42,9 +42,9 @@ def test_evaluation_is_in_evaluation_mode_and_does_not_touch_the_training():
     assert training == timeless(plain_history)
 
 
-@pytest.mark.parametrize(("highest", "expected"), [(False, 4), (True, 8)])
+@pytest.mark.parametrize(("highest", "expected"), [(False, 6), (True, 8)])
 def test_the_best_weights_are_kept(tmp_path, highest, expected):
-    scores = iter([5.0, 2.0, math.nan, 9.0, 3.0])
+    scores = iter([math.nan, 5.0, 2.0, 9.0, 3.0])
     weights = {}
 
     def evaluate(model):
@@ -53,7 +53,7 @@ def test_the_best_weights_are_kept(tmp_path, highest, expected):
 
     options = {"keep_best": "score", "best_is_highest": highest, "evaluate_every": 2, "steps": 10}
     model, history = run(tmp_path, evaluate=evaluate, **options)
-    assert history.series("score")[1] == [5.0, 2.0, None, 9.0, 3.0]
+    assert history.series("score")[1] == [None, 5.0, 2.0, 9.0, 3.0]
     load_model(tmp_path / "best.safetensors", model)
     assert values(model) == weights[expected]
 
@@ -259,6 +259,19 @@ def test_the_loss_scale_of_fp16_is_restored(tmp_path):
     again, history_again = run(tmp_path / "b", **options)
     assert values(again) == values(model)
     assert timeless(history_again) == timeless(history)
+
+
+def test_a_skipped_step_is_counted_but_not_in_the_mean_loss():
+    def loss(model, ids):
+        nonlocal calls
+        calls += 1
+        value, n = toy_loss(model, ids)
+        return value * (math.inf if calls == 14 else 1e-4), n
+
+    calls = 0
+    _, history = run(loss=loss, precision="fp16", steps=20, log_every=10)
+    assert history.series("skipped")[1] == [0, 1]
+    assert all(0 < value < 1e-3 for value in history.series("loss")[1])
 
 
 SCRIPT = """
