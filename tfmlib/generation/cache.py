@@ -64,7 +64,17 @@ class KeyValueStore:
     def reorder(self, rows: Int[Tensor, " new_batch"]) -> None:
         """Let row i go on from what row rows[i] has seen."""
         if self._k is not None and self._v is not None:
-            self._k, self._v = self._k[rows], self._v[rows]
+            self._k, self._v = self._reordered(self._k, rows), self._reordered(self._v, rows)
+
+    def _reordered(self, store: Tensor, rows: Tensor) -> Tensor:
+        """Copy only what is filled, and into the same memory where it is large enough."""
+        filled = store[:, :, : self.length][rows]
+        if len(rows) <= store.shape[0]:
+            store = store[: len(rows)]
+        else:
+            store = store.new_empty(len(rows), *store.shape[1:])
+        store[:, :, : self.length] = filled
+        return store
 
 
 class LayerCache:
