@@ -23,7 +23,7 @@ from tfmlib import records
 from tfmlib.data.number_words import NumberPair, NumberPairs, number_pairs, number_vocabulary
 from tfmlib.data.vocabulary import Vocabulary
 from tfmlib.generation.cache import CachedDecoder, KeyValueCache
-from tfmlib.generation.sampling import greedy
+from tfmlib.generation.sampling import NextLogits, greedy
 from tfmlib.sequences.fit import fit
 from tfmlib.sequences.recurrent import RecurrentSeq2Seq
 from tfmlib.training.batching import PairBatch, TokenBudgetBatches, collate, pair_loss
@@ -45,7 +45,7 @@ SETTINGS: dict[str, Any] = {
             "norm_place": "pre",
         },
     },
-    "steps": 1200,
+    "steps": 2000,
     "max_tokens": 1600,
     "lr": 2e-3,
     "warmup": 100,
@@ -53,7 +53,7 @@ SETTINGS: dict[str, Any] = {
     "weight_decay": 0.01,
     "clip": 1.0,
     "first_steps": [1, 10, 20, 30, 40, 50],
-    "looked_at": [150, 300, 450, 600, 800, 1000],
+    "looked_at": [250, 500, 750, 1000, 1500],
 }
 
 
@@ -104,21 +104,22 @@ def right(model: nn.Module, pairs: Sequence[NumberPair], vocabulary: Vocabulary)
     for first in range(0, len(order), 250):
         chosen = order[first : first + 250]
         batch = collate([rows[i] for i in chosen], start_id=vocabulary.start_id, **special)
-        memory = model.encode(batch.source, batch.source_mask)
         max_new = batch.target_out.shape[1] + 1
-        if isinstance(model, Transformer):
-            cache = KeyValueCache(model.config.n_decoder_layers, max_new)
-            step = CachedDecoder(model.decode, cache, memory=memory, memory_mask=batch.source_mask)
-        else:
-
-            def step(tokens: torch.Tensor) -> torch.Tensor:
-                return model.decode(tokens, memory, batch.source_mask)[:, -1]
-
+        step = stepper(model, batch, max_new)
         written = greedy(step, batch.target_in[:, :1], max_new=max_new, **special).tolist()
         for i, row in zip(chosen, written, strict=True):
             reference = [*rows[i][1], vocabulary.end_id]
             result[i] = row[1 : len(reference) + 1] == reference
     return result
+
+
+def stepper(model: nn.Module, batch: PairBatch, max_new: int) -> NextLogits:
+    """Return the function that gives the next token's logits, with a cache where there is one."""
+    memory = model.encode(batch.source, batch.source_mask)
+    if isinstance(model, Transformer):
+        cache = KeyValueCache(model.config.n_decoder_layers, max_new)
+        return CachedDecoder(model.decode, cache, memory=memory, memory_mask=batch.source_mask)
+    return lambda tokens: model.decode(tokens, memory, batch.source_mask)[:, -1]
 
 
 def share_by_count(found: Sequence[bool], pairs: Sequence[NumberPair]) -> dict[str, float]:
