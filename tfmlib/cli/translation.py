@@ -53,7 +53,7 @@ def _add_train(steps: Any) -> None:
     files.add_argument("--valid", **pair, help="the text to watch the training with")
     files.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
 
-    def number(group: Any, name: str, default: float, text: str) -> None:
+    def number(group: Any, name: str, default: int | float, text: str) -> None:
         flag = "--" + name.replace("_", "-")
         group.add_argument(
             flag, type=type(default), default=default, help=f"{text} (default: {default})"
