@@ -1,0 +1,65 @@
+"""The record of a translator trained on Multi30k, German to English.
+
+    python -m tfmlib translation train --train train.de.gz train.en.gz \\
+        --valid val.de.gz val.en.gz --out run --epochs 5 --average 1 --warmup 300 --threads 1
+    python -m benchmarks.multi30k --run run --test test_2016_flickr.de.gz test_2016_flickr.en.gz \\
+        --out tfmlib/records/multi30k_de_en.json
+"""
+
+import argparse
+import contextlib
+import io
+import json
+from pathlib import Path
+
+from tfmlib import records
+from tfmlib.cli.main import main as tfmlib_command
+from tfmlib.data.parallel import read_parallel
+from tfmlib.generation.translation import Translator
+from tfmlib.training.loop import History
+
+SAMPLED = range(0, 1000, 100)  # every hundredth sentence: chosen before anything was translated
+
+
+def main() -> None:
+    """Score the run on the test set and write the record."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--run", type=Path, required=True, help="the folder of the run")
+    parser.add_argument("--test", type=Path, nargs=2, required=True, help="the test set")
+    parser.add_argument("--out", type=Path, required=True, help="the record to write")
+    options = parser.parse_args()
+    translations = options.run / "test.txt"
+    files = [str(path) for path in options.test]
+    command = ["translation", "score", "--run", str(options.run), "--test", *files, "--json"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        code = tfmlib_command([*command, "--translations", str(translations)])
+    if code:
+        raise SystemExit(code)
+    history = History.read(options.run).records
+    last_cpu, curve = 0.0, []
+    for entry in history:
+        last_cpu = entry.get("cpu_seconds", last_cpu)
+        if "valid_loss" in entry:
+            minutes = round(last_cpu / 60, 2)
+            loss = round(entry["valid_loss"], 4)
+            curve.append({"step": entry["step"], "valid_loss": loss, "cpu_minutes": minutes})
+    written = translations.read_text(encoding="utf-8").split("\n")
+    pairs = read_parallel(*options.test)
+    model = Translator.load(options.run).model
+    records.save(
+        options.out,
+        settings=json.loads((options.run / "settings.json").read_text(encoding="utf-8")),
+        numbers={
+            **json.loads(printed.getvalue()),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "cpu_minutes": round(last_cpu / 60, 2),
+            "curve": curve,
+            "samples": [[*pairs[i], written[i]] for i in SAMPLED],
+        },
+        command="see benchmarks/multi30k.py",
+        seeds=[json.loads((options.run / "settings.json").read_text(encoding="utf-8"))["seed"]],
+    )
+
+
+if __name__ == "__main__":
+    main()
