@@ -112,7 +112,7 @@ PLANTED = [
     (rules.absolute_paths, with_cells(code("f()", stream("saved to /tmp/tmpabc/run\n")))),
     (rules.absolute_paths, with_cells(code("f()", stream("C:\\Users\\me\n")))),
     (rules.absolute_paths, notebook(text("Look into /Users/me/book."))),
-    (rules.absolute_paths, with_cells(code("f", html('<a href="/work/x/y">x</a>')))),
+    (rules.absolute_paths, with_cells(code("f", html('<a href="/home/x/y">x</a>')))),
     (rules.markers, with_cells(code("f()", tags=["nbval-skip"]))),
     (rules.markers, with_cells(code("# NBVAL_IGNORE_OUTPUT\nf()"))),
     (rules.markers, with_cells(code("f()  # NBVAL_SKIP"))),
