@@ -139,3 +139,42 @@ def test_record_sees_the_weights_with_the_mask(close):
 def test_bad_input_is_named(options, words):
     with pytest.raises(ValueError, match=words):
         MultiHeadAttention(12, **options)
+
+
+class Growing:
+    """The smallest cache there can be: this module's own tests need no later chapter's."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.kept = []
+
+    def update(self, k, v):
+        self.kept.append((k, v))
+        self.length += k.shape[2]
+        return self.read()
+
+    def read(self):
+        return tuple(torch.cat(parts, dim=2) for parts in zip(*self.kept, strict=True))
+
+
+@pytest.mark.parametrize("seam", ["none", "rotary", "bias"])
+@pytest.mark.parametrize("split", [(1,) * 6, (4, 1, 1), (2, 4)])
+def test_positions_count_on_from_the_cache(seam, split, close):
+    """Without positions of the caller's, those of new tokens follow on those in the cache."""
+    torch.manual_seed(0)
+    seams = {"rotary": {"rotary": Rotary(4)}, "bias": {"position_bias": AlibiBias(3)}}
+    ours = MultiHeadAttention(12, 3, **seams.get(seam, {})).double()
+    x, cache = torch.randn(2, 6, 12, dtype=torch.float64), Growing()
+    parts = [ours(part, causal=True, cache=cache) for part in x.split(split, dim=1)]
+    close(torch.cat(parts, dim=1), ours(x, causal=True))
+
+
+def test_cross_attention_fills_its_cache_once(close):
+    torch.manual_seed(0)
+    ours = MultiHeadAttention(12, 3).double()
+    x, context = (torch.randn(2, n, 12, dtype=torch.float64) for n in (4, 5))
+    cache = Growing()
+    close(ours(x, context, cache=cache), ours(x, context))
+    close(ours(x[:, :1], context, cache=cache), ours(x[:, :1], context))
+    assert len(cache.kept) == 1
+    assert cache.length == 5
