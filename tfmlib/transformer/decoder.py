@@ -4,7 +4,7 @@ With cross-attention: Vaswani et al. 2017, section 3.1 and figure 1, right. With
 language model: Liu et al. 2018; Radford et al. 2019.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -24,6 +24,7 @@ from tfmlib.blocks.positions import (
     T5RelativeBias,
 )
 from tfmlib.blocks.residual import NORMS, Residual, depth_scaled_init_
+from tfmlib.transformer.encoder import Stack
 
 
 @runtime_checkable
@@ -114,18 +115,8 @@ class DecoderLayer(nn.Module):
         return self.residual_feed_forward(x, self.feed_forward)
 
 
-class Decoder(nn.Module):
-    """A stack of decoder layers, with a norm at its end where the layers are pre-norm.
-
-    Args:
-        layers: the layers, first to last.
-        norm: applied to the last layer's output; None for post-norm layers, which end in one.
-    """
-
-    def __init__(self, layers: Iterable[nn.Module], *, norm: nn.Module | None = None) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.norm = nn.Identity() if norm is None else norm
+class Decoder(Stack):
+    """A stack of decoder layers."""
 
     def forward(
         self,

@@ -41,8 +41,8 @@ class EncoderLayer(nn.Module):
         return self.residual_feed_forward(x, self.feed_forward)
 
 
-class Encoder(nn.Module):
-    """A stack of layers, with a norm at its end where the layers are pre-norm.
+class Stack(nn.Module):
+    """Layers on top of each other, with a norm at the end where the layers are pre-norm.
 
     Args:
         layers: the layers, first to last.
@@ -53,6 +53,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.norm = nn.Identity() if norm is None else norm
+
+
+class Encoder(Stack):
+    """A stack of encoder layers."""
 
     def forward(
         self, x: Float[Tensor, "batch time d_model"], **how: Any
