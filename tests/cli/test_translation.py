@@ -9,6 +9,7 @@ import pytest
 
 from tfmlib.cli import train_translator
 from tfmlib.cli.main import main
+from tfmlib.training.loop import History
 
 GERMAN = ["Ein Hund läuft.", "Zwei Katzen schlafen.", "Ein Kind spielt.", "Eine Frau liest."] * 8
 ENGLISH = ["A dog runs.", "Two cats sleep.", "A child plays.", "A woman reads."] * 8
@@ -76,8 +77,12 @@ def test_an_interrupted_run_goes_on(files, capsys, monkeypatch):
     monkeypatch.setattr(train_translator, "_evaluate", interrupt)
     assert main(train_command(files, broken, "--epochs", "4")) == 130
     assert not (broken / "translator.json").exists()
-    monkeypatch.setattr(train_translator, "_evaluate", evaluate)
+    calls.clear()
+    monkeypatch.setattr(
+        train_translator, "_evaluate", lambda *a, **k: calls.append(1) or evaluate(*a, **k)
+    )
     assert main(train_command(files, broken, "--epochs", "4")) == 0
+    assert len(calls) == 2  # the third epoch and the fourth: the first two were not run again
     name = "model.safetensors"
     assert (broken / name).read_bytes() == (whole / name).read_bytes()
     capsys.readouterr()
@@ -112,6 +117,33 @@ def test_mistakes_in_training_get_one_line(files, capsys, change, words):
     lines = capsys.readouterr().err.strip().split("\n")
     assert lines[-1].startswith("tfmlib: ")
     assert words in lines[-1]
+
+
+def test_unusable_pairs_are_left_out_and_counted(files, tmp_path, capsys):
+    german = [*GERMAN, "", "Ein Hund.", "Sehr langer Satz " * 200]
+    english = [*ENGLISH, "Nothing.", "  ", "A very long sentence."]
+    for name, lines in (("de", german), ("en", english)):
+        (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    pair = [str(tmp_path / "de"), str(tmp_path / "en")]
+    assert main([*train_command(files, tmp_path / "run", "--epochs", "1"), "--train", *pair]) == 0
+    said = capsys.readouterr().err
+    assert "2 training pairs with a blank side are left out" in said
+    assert "1 pairs of more than 256 tokens are left out" in said
+    blank = [*train_command(files, tmp_path / "no", "--epochs", "1"), "--valid"]
+    (tmp_path / "blank").write_text(" \n", encoding="utf-8")
+    (tmp_path / "one").write_text("A dog.\n", encoding="utf-8")
+    assert main([*blank, str(tmp_path / "one"), str(tmp_path / "blank")]) == 2
+    assert "empty" in capsys.readouterr().err
+    (tmp_path / "halves").write_text("\nEin Hund.\n", encoding="utf-8")
+    (tmp_path / "other").write_text("A dog.\n\n", encoding="utf-8")
+    assert main([*blank, str(tmp_path / "halves"), str(tmp_path / "other")]) == 2
+    assert "validation text has no pair" in capsys.readouterr().err
+
+
+def test_the_rate_rises_and_cools_down(trained):
+    steps, rates = History.read(trained).series("lr")
+    assert rates[0] == pytest.approx(4e-3 * (10 / steps[0]) ** 0.5)  # 10 steps of warm-up
+    assert rates[-1] < 0.1 * rates[0]
 
 
 def test_mistakes_in_use_get_one_line(files, trained, capsys):
