@@ -1,7 +1,7 @@
 """The record of a translator trained on Multi30k, German to English.
 
     python -m tfmlib translation train --train train.de.gz train.en.gz \\
-        --valid val.de.gz val.en.gz --out run --epochs 5 --average 1 --warmup 300 --threads 1
+        --valid val.de.gz val.en.gz --out run
     python -m benchmarks.multi30k --run run --test test_2016_flickr.de.gz test_2016_flickr.en.gz \\
         --out tfmlib/records/multi30k_de_en.json
 """
