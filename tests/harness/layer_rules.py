@@ -4,6 +4,8 @@ A `Tree` holds what the rules look at: the order of the chapters, the source of 
 code of every notebook. `read_tree` reads it from a repository; tests make small ones of their own.
 Names are paths without an ending: a chapter or its module is `blocks/attention`, the file
 tfmlib/exercises/blocks/attention.py is `exercises/blocks/attention`, a package is its folder.
+A module that is too long for one file is a package at its chapter's path: `training/loop` gives the
+public names, `training/loop/run` is one of its inner modules.
 """
 
 import ast
@@ -54,8 +56,17 @@ class Tree:
         return (*order, *self.pending.get(END, ()))
 
     def place(self, name: str) -> int | None:
-        """Return where a chapter or a pending module stands in the order, None if nowhere."""
+        """Return where a chapter or a pending module stands in the order, None if nowhere.
+
+        A module inside a chapter's package stands where the chapter does.
+        """
+        name = self.chapter(name)
         return self.order.index(name) if name in self.order else None
+
+    def chapter(self, name: str) -> str:
+        """Return the chapter whose package a module lies in, or the name itself."""
+        package = "/".join(name.split("/")[:2])
+        return package if name != package and part_of(name) in PARTS else name
 
 
 # -- reading a repository ----------------------------------------------------------------------
@@ -225,6 +236,21 @@ def module_imports(tree: Tree) -> list[str]:
     return found
 
 
+def inner_imports(tree: Tree) -> list[str]:
+    """What lies inside a chapter's package is imported through the package's public names."""
+    found = []
+    code = {("module", name): text for name, text in tree.modules.items()}
+    code |= {("notebook", name): text for name, text in tree.notebooks.items()}
+    for (who, name), text in code.items():
+        for target in sorted(imports(text, tree.modules, name if who == "module" else None)):
+            package = tree.chapter(target)
+            if package not in (target, tree.chapter(name)) or (
+                who == "notebook" and package != target
+            ):
+                found.append(f"{who} {name} imports {target}, which is inside {package}")
+    return found
+
+
 def package_imports(tree: Tree) -> list[str]:
     """Packages of parts and of exercises import no chapter: they load before all their modules."""
     packages = {*PARTS, EXERCISES, *(f"{EXERCISES}/{part}" for part in PARTS)}
@@ -335,9 +361,18 @@ def exercises_belong(tree: Tree) -> list[str]:
     ]
 
 
-def public_names(code: str) -> set[str]:
-    """Return the public names that a module binds itself, without what it imports."""
-    return {name for name, _ in _bound(ast.parse(code).body) if not name.startswith("_")}
+def public_names(name: str, modules: Mapping[str, str]) -> set[str]:
+    """Return the public names of a module: those it binds itself, not those that it imports.
+
+    A package has those that it imports from its inner modules, too.
+    """
+    body = ast.parse(modules[name]).body
+    inner = f"{PACKAGE}.{name.replace('/', '.')}."
+    found = {bound for bound, _ in _bound(body)}
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(inner):
+            found |= {alias.asname or alias.name for alias in node.names}
+    return {bound for bound in found if not bound.startswith("_")}
 
 
 def _bound(body: Iterable[ast.stmt]) -> Iterator[tuple[str, ast.stmt]]:
@@ -367,7 +402,7 @@ def redefinitions(tree: Tree) -> list[str]:
     for name, code in tree.notebooks.items():
         if name not in tree.modules:
             continue
-        public = public_names(tree.modules[name])
+        public = public_names(name, tree.modules)
         own = f"{PACKAGE}.{name.replace('/', '.')}"
         rebound = set()
         for node in _top_level(code):
@@ -392,11 +427,14 @@ def redefinitions(tree: Tree) -> list[str]:
 
 
 def tests_exist(tree: Tree) -> list[str]:
-    """Every chapter module and every checker has its tests at its own path, and no test dangles."""
+    """Every chapter module and every checker has its tests at its own path, and no test dangles.
+
+    What lies inside a chapter's package is tested with it, or at a path of its own.
+    """
     found = []
     for name in tree.modules:
         chapter = chapter_of_checker(name)
-        if is_chapter_module(name) or chapter is not None:
+        if (is_chapter_module(name) and tree.chapter(name) == name) or chapter is not None:
             folder, _, stem = name.rpartition("/")
             if f"{folder}/test_{stem}" not in tree.tests:
                 found.append(f"module {name} has no test file tests/{folder}/test_{stem}.py")
@@ -411,6 +449,7 @@ def tests_exist(tree: Tree) -> list[str]:
 RULES: tuple[Callable[[Tree], list[str]], ...] = (
     support_imports,
     module_imports,
+    inner_imports,
     package_imports,
     exercise_imports,
     notebook_imports,

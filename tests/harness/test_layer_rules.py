@@ -11,7 +11,7 @@ SOUND = Tree(
     pending={
         "blocks/attention": ["sequences/fit", "blocks/tokens"],
         "transformer/by_hand": ["blocks/multihead"],
-        "end": ["models/gpt"],
+        "end": ["models/gpt", "models/vit"],
     },
     modules={
         "": "from tfmlib.models.gpt import GPT",
@@ -34,6 +34,9 @@ SOUND = Tree(
         "generation": "",
         "generation/translation": "from tfmlib.blocks import attention\nimport torch",
         "models/gpt": "from ..blocks.multihead import MultiHeadAttention",
+        "models/vit": "from tfmlib.models.vit.patches import Patches\n__all__ = ['Patches']",
+        "models/vit/patches": "from tfmlib.models.vit import sizes\nfrom ..gpt import GPT",
+        "models/vit/sizes": "from tfmlib.blocks.tokens import encode",
     },
     notebooks={
         "blocks/attention": (
@@ -52,6 +55,8 @@ SOUND = Tree(
             "transformer/test_by_hand",
             "generation/test_translation",
             "models/test_gpt",
+            "models/test_vit",
+            "models/vit/test_sizes",
             "exercises/blocks/test_attention",
         }
     ),
@@ -70,6 +75,7 @@ def with_pending(key, *entries):
     return replace(SOUND, pending={**SOUND.pending, key: list(entries)})
 
 
+INSIDE = "from tfmlib.models.vit.patches import Patches"
 PLANTED = [
     (rules.support_imports, with_module("viz/frames", "from tfmlib.blocks.attention import core")),
     (rules.support_imports, with_module("data", "from tfmlib.exercises import check")),
@@ -97,6 +103,13 @@ PLANTED = [
         rules.module_imports,
         with_module("models/gpt", "from tfmlib.exercises.blocks.attention import check_row"),
     ),
+    (rules.module_imports, with_module("models/vit/sizes", "from tfmlib.scaling.lora import L")),
+    (rules.module_imports, with_module("models/gpt", "from tfmlib.models.vit import Patches")),
+    (rules.inner_imports, with_module("cli", INSIDE)),
+    (rules.inner_imports, with_module("cli", "from tfmlib.models.vit import patches")),
+    (rules.inner_imports, with_module("models/gpt", "from .vit import patches")),
+    (rules.inner_imports, with_module("exercises/models/vit", INSIDE)),
+    (rules.inner_imports, with_notebook("models/vit", INSIDE)),
     (rules.package_imports, with_module("blocks", "from tfmlib.blocks.attention import core")),
     (rules.package_imports, with_module("blocks", "from .attention import core")),
     (rules.package_imports, with_module("exercises", "from tfmlib.blocks.attention import core")),
@@ -129,6 +142,7 @@ PLANTED = [
     (rules.unknown_modules, with_module("helpers/misc", "")),
     (rules.unknown_modules, with_module("helpers", "")),
     (rules.module_places, with_module("blocks/norm", "")),
+    (rules.module_places, with_module("blocks/norm/layer", "")),
     (rules.pending_list, with_pending("blocks/nowhere", "blocks/tokens")),
     (rules.pending_list, with_pending("end", "blocks/attention")),
     (rules.pending_list, with_pending("end", "models/gpt", "models/gpt")),
@@ -151,10 +165,13 @@ PLANTED = [
         rules.redefinitions,
         with_notebook("blocks/attention", "from tfmlib.blocks.attention import naive as core"),
     ),
+    (rules.redefinitions, with_notebook("models/vit", "class Patches: ...")),
     (rules.redefinitions, with_notebook("blocks/attention", f"no python{CELL_BREAK}core = 3")),
     (rules.tests_exist, replace(SOUND, tests=SOUND.tests - {"blocks/test_tokens"})),
     (rules.tests_exist, replace(SOUND, tests=SOUND.tests - {"exercises/blocks/test_attention"})),
     (rules.tests_exist, replace(SOUND, tests=SOUND.tests | {"blocks/test_norm"})),
+    (rules.tests_exist, replace(SOUND, tests=SOUND.tests - {"models/test_vit"})),
+    (rules.tests_exist, replace(SOUND, tests=SOUND.tests | {"models/vit/test_norm"})),
 ]
 
 
@@ -174,6 +191,11 @@ def test_sound_tree_passes():
     assert rules.check(SOUND) == []
 
 
+def test_a_module_inside_a_package_stands_where_its_chapter_does():
+    assert SOUND.place("models/vit/sizes") == SOUND.place("models/vit")
+    assert SOUND.place("viz/frames/player") is None
+
+
 def test_pending_modules_stand_before_the_next_written_chapter():
     assert SOUND.order == (
         "sequences/fit",
@@ -183,6 +205,7 @@ def test_pending_modules_stand_before_the_next_written_chapter():
         "transformer/by_hand",
         "generation/translation",
         "models/gpt",
+        "models/vit",
     )
 
 

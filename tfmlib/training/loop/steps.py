@@ -1,8 +1,7 @@
-"""The training loop: accumulation, clipping, mixed precision, evaluation, exact resume.
+"""The steps of training: gradients of several batches, clipped, at the rate of the schedule.
 
 One step adds up the gradients of a few batches, clips their global norm (Pascanu et al. 2013),
-sets the learning rate of the schedule and lets the optimizer move. The book-keeping beside it,
-which lets a run be killed at any moment and go on, is `tfmlib.training.run`.
+sets the learning rate of the schedule and lets the optimizer move.
 """
 
 import math
@@ -16,10 +15,9 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from tqdm.auto import tqdm
 
+from tfmlib.training.loop.run import Run
+from tfmlib.training.loop.settings import PRECISIONS, Evaluate, History, TrainingConfig
 from tfmlib.training.optimizer import Schedule, linear_cooldown
-from tfmlib.training.run import PRECISIONS, Evaluate, History, Run, TrainingConfig
-
-__all__ = ["Batches", "Evaluate", "History", "Loss", "TrainingConfig", "add_gradients", "train"]
 
 Loss = Callable[[nn.Module, Any], tuple[Tensor, int | Tensor]]
 """loss(model, batch) -> (loss summed over the target tokens of the batch, number of these)."""

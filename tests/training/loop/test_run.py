@@ -15,10 +15,10 @@ import pytest
 import torch
 from toy_training import Toy, ToyBatches, run, timeless, toy_evaluation, toy_loss, values
 
-from tfmlib.training import run as run_module
 from tfmlib.training.batching import TokenBudgetBatches, pair_loss
 from tfmlib.training.checkpoint import load_checkpoint, load_model, named_weights
 from tfmlib.training.loop import History, TrainingConfig, train
+from tfmlib.training.loop import run as run_module
 from tfmlib.training.optimizer import adamw, warmup_inverse_square_root
 from tfmlib.transformer.transformer import Transformer, TransformerConfig
 
@@ -280,7 +280,7 @@ from pathlib import Path
 from toy_training import run
 run(Path(sys.argv[1]), steps=100_000, checkpoint_every=2, accumulate=2)
 """
-HARNESS = Path(__file__).parents[1] / "harness"
+HARNESS = Path(__file__).parents[2] / "harness"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
