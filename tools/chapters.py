@@ -38,6 +38,7 @@ NOTEBOOK_METADATA = {
 CELL_METADATA = ("mystnb", "tags")
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 MACHINE_FOLDER = re.compile(r"(?:~|/)[\w./+-]*?/lib/python3\.\d+/(?:site-packages/)?")
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 CELL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # One thread each: on a small machine, two notebooks with two threads each starve one another.
@@ -81,6 +82,9 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
                     output.execution_count = cell.execution_count
                 if "metadata" in output:
                     output.metadata = nbformat.from_dict({})
+                if len(output.get("data", {})) > 1:
+                    # A stored view of live controls is dead: keep what stands beside it.
+                    output.data.pop(WIDGET_VIEW, None)
                 if output.output_type == "error":
                     output.traceback = [_without_folders(line) for line in output.traceback]
     return notebook

@@ -127,3 +127,14 @@ def test_names_are_short_or_paths():
     assert chapters.find([str(path)]) == [path]
     with pytest.raises(FileNotFoundError, match=r"no chapter 'blocks/nothing'.*blocks/attention"):
         chapters.find(["blocks/nothing"])
+
+
+def test_live_controls_leave_their_picture_and_no_dead_view(tmp_path):
+    text = (
+        "```{code-cell} ipython3\nfrom tfmlib import viz\n"
+        'viz.explore(lambda n: "<p>x</p>" * n, {"n": viz.Slider(1, 3, 2)}, alt="x")\n```\n'
+    )
+    path = tmp_path / "a.ipynb"
+    assert run(path, text) == 0
+    (output,) = nbformat.read(path, as_version=4).cells[0].outputs
+    assert output.data == {"text/html": "<p>x</p><p>x</p>", "text/plain": "<explorer of n>"}

@@ -5,10 +5,12 @@ viz.use_style()
 fig, ax = viz.figure("wide")
 viz.heatmap(ax, weights, rows=tokens, columns=tokens)
 viz.frames.bars(...), viz.frames.lines(...), viz.frames.heatmap(...)
+viz.explore(draw, {"temperature": viz.Slider(0.1, 4.0, 1.0)}, alt="...")
 viz.show_source(function)
 """
 
 from tfmlib.viz import frames
+from tfmlib.viz.explorer import Choice, Explorer, Slider, Text, explore
 from tfmlib.viz.frames import Frames
 from tfmlib.viz.plots import heatmap, text_colour
 from tfmlib.viz.source import show_source, source_of
@@ -19,7 +21,12 @@ __all__ = [
     "PALETTE",
     "SEQUENTIAL",
     "SIZES",
+    "Choice",
+    "Explorer",
     "Frames",
+    "Slider",
+    "Text",
+    "explore",
     "figure",
     "frames",
     "heatmap",
