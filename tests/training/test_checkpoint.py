@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tfmlib.training import checkpoint
 from tfmlib.training.checkpoint import (
     average_weights,
+    files,
     has_checkpoint,
     load_checkpoint,
     load_model,
@@ -21,6 +21,7 @@ from tfmlib.training.checkpoint import (
     save_checkpoint,
     save_model,
     set_weights,
+    states,
 )
 from tfmlib.training.optimizer import adamw
 
@@ -60,7 +61,7 @@ def trained(seed=0, steps=3, **options):
 
 def bits(model, optimizer):
     """Everything that a resumed run must have the same, as a comparable value."""
-    tensors, described = checkpoint._optimizer_to_flat(optimizer, model)
+    tensors, described = states.optimizer_to_flat(optimizer, model)
     weights = {name: t.detach().clone() for name, t in named_weights(model).items()}
     values = {n: t.flatten().tolist() for n, t in {**weights, **tensors}.items()}
     return values, json.loads(json.dumps(described))
@@ -274,7 +275,7 @@ def kill_at(monkeypatch, moment):
     wrap(os, "replace")
     wrap(os, "fsync")
     wrap(shutil, "rmtree", half_a_folder)
-    wrap(checkpoint, "save_file", half_a_file)
+    wrap(files, "save_file", half_a_file)
 
 
 def test_a_kill_at_any_moment_leaves_the_old_or_the_new_checkpoint(tmp_path):
