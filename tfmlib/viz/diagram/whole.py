@@ -1,33 +1,13 @@
-"""The architecture as a drawing made by code: encoder, decoder, and one head of attention.
+"""The architecture in one drawing: encoder, decoder, and one head of attention.
 
-After the description in Vaswani et al. 2017, section 3 (the drawing is our own). Plain SVG on an
-opaque white card, so that it reads the same in a light and in a dark page; narrow, so that its text
-stays legible on a phone. `python -m tfmlib.viz.diagram OUT.svg` writes it.
+After the description in Vaswani et al. 2017, section 3 (the drawing is our own).
 """
 
-import argparse
-import re
 from collections.abc import Sequence
-from html import escape
-from pathlib import Path
 
-from tfmlib.viz.style import PALETTE
-
-Number = int | float
+from tfmlib.viz.diagram.drawing import Diagram, Drawing, Number
 
 WIDTH, HEIGHT = 400, 826
-FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', Arial, sans-serif"
-
-#: Kind of block -> name of its hue in the palette; the fill is a tint of it.
-KINDS = {
-    "attention": "blue",
-    "cross": "vermilion",
-    "feedforward": "green",
-    "embedding": "purple",
-    "memory": "orange",
-    "norm": "grey",
-    "token": "grey",
-}
 
 TITLE = "The encoder-decoder Transformer"
 DESCRIPTION = (
@@ -41,104 +21,7 @@ DESCRIPTION = (
 )
 
 
-class Drawing:
-    """A list of SVG elements with the few shapes that the book's diagrams are made of.
-
-    Coordinates and sizes are in user units, y downwards. A text may hold subscripts, written as in
-    `n_k` or `d_model`.
-    """
-
-    def __init__(self, width: int, height: int) -> None:
-        """Start with an empty white card of that size."""
-        self.width, self.height = width, height
-        self.elements: list[str] = []
-
-    def text(
-        self,
-        x: Number,
-        y: Number,
-        text: str,
-        *,
-        size: Number = 13,
-        anchor: str = "middle",
-        colour: str = "ink",
-        bold: bool = False,
-    ) -> None:
-        """Write a line of text whose baseline is at y."""
-        weight = ' font-weight="600"' if bold else ""
-        self.elements.append(
-            f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" text-anchor="{anchor}" '
-            f'fill="{PALETTE[colour]}"{weight}>{_subscripts(text, size)}</text>'
-        )
-
-    def box(
-        self, x: Number, y: Number, width: Number, height: Number, kind: str, name: str, *lines: str
-    ) -> None:
-        """Draw a block with one or two lines of text; `name` identifies it in the file."""
-        hue = PALETTE[KINDS[kind]]
-        self.elements.append(
-            f'<g data-block="{escape(name)}"><rect x="{x:g}" y="{y:g}" width="{width:g}" '
-            f'height="{height:g}" rx="5" fill="{_tint(hue)}" stroke="{hue}" stroke-width="1.4"/>'
-        )
-        middle, centre = y + height / 2, x + width / 2
-        if len(lines) == 1:
-            self.text(centre, middle + 4.5, lines[0])
-        else:
-            self.text(centre, middle - 2.5, lines[0])
-            self.text(centre, middle + 13, lines[1], size=11.5)
-        self.elements.append("</g>")
-
-    def frame(self, x: Number, y: Number, width: Number, height: Number, title: str) -> None:
-        """Draw a frame around several blocks, with its title inside at the top."""
-        self.elements.append(
-            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="9" '
-            f'fill="#FAFAFA" stroke="{PALETTE["grey"]}" stroke-dasharray="4 3"/>'
-        )
-        self.text(x + width / 2, y + 17, title, size=12.5, bold=True)
-
-    def line(
-        self,
-        points: Sequence[tuple[Number, Number]],
-        *,
-        arrow: bool = True,
-        colour: str = "ink",
-        dashed: bool = False,
-    ) -> None:
-        """Draw a line through the points, with an arrow head at the last one."""
-        path = "M" + " L".join(f"{x:g} {y:g}" for x, y in points)
-        head = f' marker-end="url(#head-{colour})"' if arrow else ""
-        dash = ' stroke-dasharray="3 2.5"' if dashed else ""
-        self.elements.append(
-            f'<path d="{path}" fill="none" stroke="{PALETTE[colour]}" stroke-width="1.4"'
-            f"{head}{dash}/>"
-        )
-
-    def svg(self, title: str, description: str) -> str:
-        """Return the whole file, with title and description for those who do not see it."""
-        heads = "".join(
-            f'<marker id="head-{colour}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" '
-            f'markerHeight="6" orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="{PALETTE[colour]}"/>'
-            "</marker>"
-            for colour in ("ink", "grey", "vermilion")
-        )
-        return "\n".join(
-            [
-                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
-                f'width="{self.width}" height="{self.height}" role="img" font-family="{FONT}" '
-                'aria-labelledby="title description">',
-                f'<title id="title">{escape(title)}</title>',
-                f'<desc id="description">{escape(description)}</desc>',
-                f"<defs>{heads}</defs>",
-                f'<rect data-card="" x="0.5" y="0.5" width="{self.width - 1}" '
-                f'height="{self.height - 1}" rx="10" fill="#FFFFFF" stroke="#C4C4C4"/>',
-                *self.elements,
-                "</svg>",
-                "",
-            ]
-        )
-
-
-def architecture() -> str:
+def architecture() -> Diagram:
     """Return the SVG of the encoder-decoder Transformer, with the shapes on its arrows.
 
     Sublayers stand in the original order, with the norm after the residual addition.
@@ -266,40 +149,3 @@ def _one_head(d: Drawing, x: Number, y: Number) -> None:
     d.box(x + 7, y + 202, 111, 30, "attention", "head output", "Y = AV")
     d.text(x + 91, y + 250, "n_q × d_v", size=11.5)
     d.text(x + 91, y + 267, "h of them side by side, × W_O", size=11.5)
-
-
-def _subscripts(text: str, size: Number) -> str:
-    """Escape a text, with _name lowered and ^T raised."""
-    pieces = re.split(r"([_^][A-Za-z]+)", text)
-    out, shift = [], 0.0
-    for piece in pieces:
-        if piece[:1] in ("_", "^") and len(piece) > 1:
-            move = 0.22 * size if piece[0] == "_" else -0.35 * size
-            out.append(f'<tspan dy="{move - shift:.3g}" font-size="{0.76 * size:.3g}">')
-            out.append(f"{escape(piece[1:])}</tspan>")
-            shift = move
-        elif piece:
-            back = f'<tspan dy="{-shift:.3g}">{escape(piece)}</tspan>' if shift else escape(piece)
-            out.append(back)
-            shift = 0.0
-    return "".join(out)
-
-
-def _tint(hue: str, share: Number = 0.16) -> str:
-    """Mix a colour into white."""
-    mixed = (round(255 - share * (255 - int(hue[i : i + 2], 16))) for i in (1, 3, 5))
-    return "#" + "".join(f"{channel:02X}" for channel in mixed)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the drawing to the file named on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tfmlib.viz.diagram", description=__doc__)
-    parser.add_argument("out", type=Path, help="the SVG file to write")
-    out = parser.parse_args(arguments).out
-    if not out.parent.is_dir():
-        parser.error(f"there is no folder {out.parent} to write {out.name} into")
-    out.write_text(architecture(), encoding="utf-8", newline="\n")
-
-
-if __name__ == "__main__":
-    main()
