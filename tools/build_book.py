@@ -32,6 +32,7 @@ def sources() -> Iterator[Path]:
     """Yield every file that a page is made of."""
     yield from settings()
     yield ROOT / "_toc.yml"
+    yield from (ROOT / "tfmlib").rglob("*.py")  # the reference is made of their docstrings
     for path in (ROOT / "book").rglob("*"):
         if path.is_file() and ".ipynb_checkpoints" not in path.parts:
             yield path

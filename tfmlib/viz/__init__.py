@@ -11,7 +11,7 @@ viz.show_source(function)
 
 from tfmlib.viz import frames
 from tfmlib.viz.explorer import Choice, Explorer, Slider, Text, explore
-from tfmlib.viz.frames import Frames
+from tfmlib.viz.frames.player import Frames
 from tfmlib.viz.plots import heatmap, text_colour
 from tfmlib.viz.source import show_source, source_of
 from tfmlib.viz.style import DIVERGING, PALETTE, SEQUENTIAL, SIZES, figure, use_style

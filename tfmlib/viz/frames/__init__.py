@@ -8,6 +8,5 @@ and its HTML is the same on every machine.
 
 from tfmlib.viz.frames.charts import bars, lines
 from tfmlib.viz.frames.matrix import heatmap
-from tfmlib.viz.frames.player import Frames
 
-__all__ = ["Frames", "bars", "heatmap", "lines"]
+__all__ = ["bars", "heatmap", "lines"]
