@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-WIDE, PHONE = 1280, 390
+WIDE, PHONE = 1280, 375
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
