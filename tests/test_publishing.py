@@ -3,8 +3,10 @@
 from types import SimpleNamespace
 
 import chapters
+import colab
 import fill_links
 import measured_sphinx
+import nbformat
 import pytest
 
 ADDRESS = "https://github.com/OWNER/NAME"
@@ -14,14 +16,13 @@ NOTEBOOKS = {"book/blocks/attention.ipynb": "Attention: a | b"}
 def test_links_open_each_chapter_on_colab_and_binder():
     text = fill_links.links(ADDRESS, "main", NOTEBOOKS, "https://pages.example/")
     assert (
-        "(https://colab.research.google.com/github/OWNER/NAME/blob/main/"
+        "(https://colab.research.google.com/github/OWNER/NAME/blob/colab/"
         "book/blocks/attention.ipynb)" in text
     )
     assert (
         "(https://mybinder.org/v2/gh/OWNER/NAME/main"
         "?urlpath=lab%2Ftree%2Fbook%2Fblocks%2Fattention.ipynb)" in text
     )
-    assert "git+https://github.com/OWNER/NAME" in text
     assert "<https://pages.example/>" in text
     assert r"| Attention: a \| b |" in text
 
@@ -77,3 +78,38 @@ def test_pages_get_their_buttons_with_an_address(monkeypatch):
     assert options["repository_branch"] == "draft"
     assert options["use_edit_page_button"] is options["use_issues_button"] is True
     assert {"binderhub_url", "colab_url"} <= set(options["launch_buttons"])
+
+
+def test_colab_gets_every_chapter_with_one_more_cell(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BOOK_REPOSITORY_URL", ADDRESS)
+    monkeypatch.setenv("BOOK_REPOSITORY_BRANCH", "v1")
+    assert colab.main([str(tmp_path)]) == 0
+    written = sorted(tmp_path.rglob("*.ipynb"))
+    assert len(written) == len(chapters.find([]))
+    for path in written:
+        own = nbformat.read(chapters.ROOT / path.relative_to(tmp_path), as_version=4)
+        copy = nbformat.read(path, as_version=4)
+        nbformat.validate(copy)
+        assert len(copy.cells) == len(own.cells) + 1
+        first = next(cell for cell in copy.cells if cell.cell_type == "code")
+        assert first.source == (
+            '%pip install --quiet "tfmlib[book] @ git+https://github.com/OWNER/NAME@v1"'
+        )
+    assert f"{len(written)} chapters" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("address", ["", "https://example.org/a/b"])
+def test_colab_without_an_address_writes_nothing(tmp_path, monkeypatch, capsys, address):
+    monkeypatch.setenv("BOOK_REPOSITORY_URL", address)
+    assert colab.main([str(tmp_path)]) == 2
+    assert not list(tmp_path.rglob("*"))
+    assert repr(address) in capsys.readouterr().err
+
+
+def test_the_colab_button_opens_the_branch_with_the_installing_cell():
+    inner = {"url": "https://colab.research.google.com/github/O/N/blob/main/book/a/b.ipynb"}
+    other = {"url": "https://mybinder.org/v2/gh/O/N/main?urlpath=lab/tree/book/a/b.ipynb"}
+    buttons = [{"type": "group", "buttons": [inner, other]}, {"url": None}]
+    measured_sphinx.point_colab_at_its_branch(buttons, {"theme_repository_branch": "main"})
+    assert inner["url"].endswith("/O/N/blob/colab/book/a/b.ipynb")
+    assert other["url"].endswith("/O/N/main?urlpath=lab/tree/book/a/b.ipynb")

@@ -16,6 +16,7 @@ import nbformat
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+COLAB_BRANCH = "colab"  # the chapters with an installing cell: tools/colab.py
 START, STOP = "<!-- links: start -->", "<!-- links: stop -->"
 
 
@@ -49,14 +50,16 @@ def links(address: str, branch: str, notebooks: dict[str, str], pages: str | Non
     if pages:
         lines += [f"- **Read it:** <{pages}>"]
     lines += [
-        "- **On Colab or Binder:** in a first cell on Colab, install the package with "
-        f'`%pip install "tfmlib[book] @ git+https://github.com/{owner}/{name}"`.',
+        "- **On Colab or Binder**, with nothing to install; on Colab, the first cell of a chapter "
+        "does it:",
         "",
         "| Chapter | | |",
         "|:--|:--|:--|",
     ]
     for path, title in notebooks.items():
-        colab = f"https://colab.research.google.com/github/{owner}/{name}/blob/{branch}/{path}"
+        colab = (
+            f"https://colab.research.google.com/github/{owner}/{name}/blob/{COLAB_BRANCH}/{path}"
+        )
         binder = (
             f"https://mybinder.org/v2/gh/{owner}/{name}/{quote(branch, safe='')}"
             f"?urlpath={quote('lab/tree/' + path, safe='')}"

@@ -8,6 +8,7 @@ Without it a page points nowhere.
 import os
 from typing import Any
 
+from fill_links import COLAB_BRANCH
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
@@ -53,12 +54,24 @@ def drop_live_code(app: Sphinx, config: Config) -> None:
                 app.disconnect(listener.id)
 
 
+def point_colab_at_its_branch(buttons: list[dict[str, Any]], context: dict[str, Any]) -> None:
+    """Let the Colab button open the copy that installs the package: see tools/colab.py."""
+    branch = context.get("theme_repository_branch") or "main"
+    for button in buttons:
+        point_colab_at_its_branch(button.get("buttons", []), context)
+        address = str(button.get("url") or "")
+        if address.startswith("https://colab.research.google.com/"):
+            button["url"] = address.replace(f"/blob/{branch}/", f"/blob/{COLAB_BRANCH}/")
+
+
 def mend_page(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
     """Drop scripts that stand twice on a page (declaring a constant again is an error), and the
     style sheet of the live code.
     """
+    if os.environ.get("BOOK_REPOSITORY_URL"):
+        point_colab_at_its_branch(context.get("header_buttons", []), context)
     if "body" in context:
         # Entries of a bibliography are no list items to a screen reader, so their box is no list.
         context["body"] = context["body"].replace(
