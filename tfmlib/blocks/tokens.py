@@ -6,7 +6,6 @@ et al. (2019), section 2.2, so that there is no text without tokens.
 """
 
 import heapq
-import json
 import math
 import operator
 import re
@@ -14,15 +13,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
 from tqdm import tqdm
 
-Pair = tuple[int, int]
+from tfmlib.data.merge_file import Pair, read_merges, write_merges
+from tfmlib.data.text import special_names, utf8_text
 
-_FORMAT, _VERSION = "tfmlib byte-pair tokenizer", 1
+_SPECIAL = ("<pad>", "<s>", "</s>")
 _MAX_CACHED_WORDS = 100_000
 
 # Letters, digits or other signs, with the one space before them, or white space. Every character
@@ -43,18 +42,17 @@ def split_words(text: str) -> list[str]:
 def merge_pair(symbols: Sequence[int], pair: Pair, new: int) -> list[int]:
     """Return `symbols` with every occurrence of `pair`, from the left, replaced by `new`.
 
+    `new` is a symbol of its own, which does not occur yet.
+
     >>> merge_pair([5, 5, 5, 6], (5, 5), 9)
     [9, 5, 6]
     """
     merged: list[int] = []
-    i = 0
-    while i < len(symbols):
-        if i + 1 < len(symbols) and (symbols[i], symbols[i + 1]) == pair:
-            merged.append(new)
-            i += 2
+    for symbol in symbols:
+        if merged and (merged[-1], symbol) == pair:
+            merged[-1] = new
         else:
-            merged.append(symbols[i])
-            i += 1
+            merged.append(symbol)
     return merged
 
 
@@ -66,17 +64,15 @@ def learn_merges(
     min_count: int = 2,
     progress: bool = False,
 ) -> list[Pair]:
-    """Return the merges learnt from words: again and again the most frequent pair of neighbours.
+    """Return pairs of ids in the order of merging: each time the most frequent of neighbours.
 
     Of several equally frequent pairs, the one with the smallest left id is merged, and of these
     the one with the smallest right id. Ids are given to the bytes in order of value, then to the
     merges in order of birth, so ties go to old tokens and small bytes. This is the rule of Hugging
     Face's `tokenizers` (the heap's order in its BpeTrainer), and the merges are the same.
 
-    Counting all pairs anew for every merge would take hours. Counts are kept, and changed only for
-    the words that hold the merged pair. Counts fall without the heap knowing: its entries are
-    compared with the counts when they come up, and put back where they belong. Counts rise only for
-    pairs with the new token, which are pushed at once.
+    Counts are kept, and changed only for the words that hold the merged pair. They fall without the
+    heap knowing, and rise only for pairs with the new token, which are pushed at once.
 
     Args:
         word_counts: How often each word occurs.
@@ -84,9 +80,6 @@ def learn_merges(
         first_id: The id of byte 0.
         min_count: Pairs rarer than this are not merged.
         progress: Show a progress bar.
-
-    Returns:
-        The pairs of ids in the order of merging.
     """
     counts = list(word_counts.values())
     words = [[first_id + byte for byte in word.encode("utf-8")] for word in word_counts]
@@ -100,30 +93,31 @@ def learn_merges(
     heapq.heapify(heap)
 
     merges: list[Pair] = []
-    with tqdm(total=n_merges, desc="merges", disable=not progress) as bar:
-        while heap and len(merges) < n_merges:
-            negative_count, pair = heapq.heappop(heap)
-            count = pair_counts[pair]
-            if count != -negative_count:  # outdated
-                if count >= min_count:
-                    heapq.heappush(heap, (-count, pair))
-                continue
-            new = first_id + 256 + len(merges)
-            merges.append(pair)
-            bar.update()
-            changed = set()
-            for index in words_with.pop(pair):
-                for old_pair in pairwise(words[index]):
-                    pair_counts[old_pair] -= counts[index]
-                words[index] = merge_pair(words[index], pair, new)
-                for new_pair in pairwise(words[index]):
-                    pair_counts[new_pair] += counts[index]
-                    if new in new_pair:
-                        words_with[new_pair].add(index)
-                        changed.add(new_pair)
-            for new_pair in changed:
-                if pair_counts[new_pair] >= min_count:
-                    heapq.heappush(heap, (-pair_counts[new_pair], new_pair))
+    bar = tqdm(total=n_merges, desc="merges", disable=not progress)
+    while heap and len(merges) < n_merges:
+        negative_count, pair = heapq.heappop(heap)
+        count = pair_counts[pair]
+        if count != -negative_count:  # outdated: back to where it belongs
+            if count >= min_count:
+                heapq.heappush(heap, (-count, pair))
+            continue
+        new = first_id + 256 + len(merges)
+        merges.append(pair)
+        bar.update()
+        changed = set()
+        for index in words_with.pop(pair):
+            for old_pair in pairwise(words[index]):
+                pair_counts[old_pair] -= counts[index]
+            words[index] = merge_pair(words[index], pair, new)
+            for new_pair in pairwise(words[index]):
+                pair_counts[new_pair] += counts[index]
+                if new in new_pair:
+                    words_with[new_pair].add(index)
+                    changed.add(new_pair)
+        for new_pair in changed:
+            if pair_counts[new_pair] >= min_count:
+                heapq.heappush(heap, (-pair_counts[new_pair], new_pair))
+    bar.close()
     return merges
 
 
@@ -131,9 +125,8 @@ class BytePairTokenizer:
     """Text to ids and back, by merging frequent pairs of bytes; made by `train` or `load`.
 
     Ids are given in this order: the special tokens, the 256 bytes, the merges. The first three
-    special tokens are padding, start and end, whatever their names, so by default
-    `pad_id, start_id, end_id == 0, 1, 2`. Special tokens never come from text: the text
-    `"<s>"` is three ordinary characters.
+    special tokens are padding, start and end, whatever their names: ids 0, 1 and 2. Special tokens
+    never come from text: the text `"<s>"` is three ordinary characters.
 
     Args:
         merges: Pairs of ids, in the order in which they are merged.
@@ -144,22 +137,19 @@ class BytePairTokenizer:
             are fewer than three, empty or repeated.
     """
 
-    def __init__(
-        self, merges: Iterable[Pair], *, special_tokens: Iterable[str] = ("<pad>", "<s>", "</s>")
-    ) -> None:
-        self.special_tokens = _checked_special_tokens(special_tokens)
+    def __init__(self, merges: Iterable[Pair], *, special_tokens: Iterable[str] = _SPECIAL) -> None:
+        self.special_tokens = special_names(special_tokens)
         self.pad_id, self.start_id, self.end_id = 0, 1, 2
         self.merges = tuple(merges)
         self._first_byte = len(self.special_tokens)
         self._bytes = [b""] * self._first_byte + [bytes([byte]) for byte in range(256)]
         self._merged: dict[Pair, int] = {}  # the new id, which is also the order of merging
         for rank, (left, right) in enumerate(self.merges):
-            for id in (left, right):
-                if not self._first_byte <= id < len(self._bytes):
-                    raise ValueError(
-                        f"merge {rank} is of {left} and {right}; expected ids from "
-                        f"{self._first_byte} to {len(self._bytes) - 1}"
-                    )
+            if not self._first_byte <= min(left, right) <= max(left, right) < len(self._bytes):
+                raise ValueError(
+                    f"merge {rank} is of {left} and {right}; expected ids from "
+                    f"{self._first_byte} to {len(self._bytes) - 1}"
+                )
             if (left, right) in self._merged:
                 raise ValueError(f"merge {rank} is of {left} and {right}, which are merged before")
             self._merged[left, right] = len(self._bytes)
@@ -172,7 +162,7 @@ class BytePairTokenizer:
         texts: Iterable[str],
         *,
         vocab_size: int,
-        special_tokens: Iterable[str] = ("<pad>", "<s>", "</s>"),
+        special_tokens: Iterable[str] = _SPECIAL,
         min_count: int = 2,
         progress: bool = False,
     ) -> "BytePairTokenizer":
@@ -188,12 +178,11 @@ class BytePairTokenizer:
 
         Raises:
             TypeError: `texts` is one string; its letters would be taken for texts.
-            ValueError: `vocab_size` is too small for bytes and special tokens, `min_count` is
-                below 1, or a text holds a lone surrogate.
+            ValueError: `vocab_size` or `min_count` is too small, or a text holds a lone surrogate.
         """
         if isinstance(texts, str):
             raise TypeError("expected several texts, got one string; pass [text]")
-        special = _checked_special_tokens(special_tokens)
+        special = special_names(special_tokens)
         n_merges = vocab_size - len(special) - 256
         if n_merges < 0:
             raise ValueError(
@@ -202,15 +191,10 @@ class BytePairTokenizer:
             )
         if min_count < 1:
             raise ValueError(f"expected min_count >= 1, got {min_count}")
-        word_counts: Counter[str] = Counter()
-        for text in texts:
-            word_counts.update(split_words(_checked_text(text)))
+        counts = Counter(word for text in texts for word in split_words(utf8_text(text)))
+        first = len(special)
         merges = learn_merges(
-            word_counts,
-            n_merges=n_merges,
-            first_id=len(special),
-            min_count=min_count,
-            progress=progress,
+            counts, n_merges=n_merges, first_id=first, min_count=min_count, progress=progress
         )
         return cls(merges, special_tokens=special)
 
@@ -229,10 +213,9 @@ class BytePairTokenizer:
         Raises:
             ValueError: `text` holds a lone surrogate (half a character), which no UTF-8 has.
         """
-        ids = [self.start_id] if add_start else []
-        for word in split_words(_checked_text(text)):
-            ids += self._encode_word(word)
-        return [*ids, self.end_id] if add_end else ids
+        words = split_words(utf8_text(text))
+        ids = [id for word in words for id in self._encode_word(word)]
+        return [self.start_id] * add_start + ids + [self.end_id] * add_end
 
     def encode_batch(
         self, texts: Iterable[str], *, add_start: bool = False, add_end: bool = False
@@ -266,9 +249,7 @@ class BytePairTokenizer:
             ids: A list of ids, or a tensor of them.
             skip_special: Leave special tokens out; otherwise their names are written.
 
-        Returns:
-            The text. Ids that no text has, as a model may write them, can be bytes that are not
-            UTF-8; each such piece becomes U+FFFD.
+        What is no UTF-8, as a model may write it, becomes U+FFFD.
 
         Raises:
             ValueError: An id is not in the vocabulary.
@@ -301,13 +282,7 @@ class BytePairTokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write the tokenizer to a JSON file, which `load` reads."""
-        content = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "special_tokens": self.special_tokens,
-            "merges": self.merges,
-        }
-        Path(path).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_merges(path, merges=self.merges, special_tokens=self.special_tokens)
 
     @classmethod
     def load(cls, path: str | Path) -> "BytePairTokenizer":
@@ -315,56 +290,10 @@ class BytePairTokenizer:
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: The file is not a whole, valid tokenizer of this version; the message names
-                the file and what is wrong.
+            ValueError: It is no whole, valid tokenizer file of this version; the message says why.
         """
-        data = Path(path).read_bytes()
         try:
-            merges, special_tokens = _parse(json.loads(data.decode("utf-8")))
+            merges, special_tokens = read_merges(path)
             return cls(merges, special_tokens=special_tokens)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise ValueError(f"{path}: not a tokenizer file: {error}") from error
-
-
-def _parse(content: Any) -> tuple[list[Pair], list[str]]:
-    """Return merges and special tokens of a file's content, or say what is wrong with it."""
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ValueError(f"expected a JSON object with the format {_FORMAT!r}")
-    version = content.get("version")
-    if type(version) is not int or version != _VERSION:
-        raise ValueError(f"expected version {_VERSION}, got {version!r}")
-    if (keys := sorted(content)) != ["format", "merges", "special_tokens", "version"]:
-        raise ValueError(f"expected format, version, special_tokens and merges, got {keys}")
-    merges, special_tokens = content["merges"], content["special_tokens"]
-    if not isinstance(special_tokens, list) or any(type(t) is not str for t in special_tokens):
-        raise ValueError("special_tokens is not a list of strings")
-    if not isinstance(merges, list):
-        raise ValueError("merges is not a list")
-    for i, merge in enumerate(merges):
-        if not isinstance(merge, list) or [type(id) for id in merge] != [int, int]:
-            raise ValueError(f"merge {i} is not two integers: {merge!r}")
-    return [(left, right) for left, right in merges], special_tokens
-
-
-def _checked_text(text: str) -> str:
-    """Return `text` if it can be written in UTF-8."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"the character U+{ord(text[error.start]):04X} at position {error.start} is a lone "
-            "surrogate, half of a character; expected text that UTF-8 can write"
-        ) from error
-    return text
-
-
-def _checked_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:
-    """Return the special tokens as a tuple if they can serve."""
-    if isinstance(special_tokens, str):
-        raise TypeError("expected several special tokens, got one string")
-    special = tuple(map(_checked_text, special_tokens))
-    if len(special) < 3:
-        raise ValueError(f"expected special tokens for padding, start and end, got {special}")
-    if len(set(special)) < len(special) or "" in special:
-        raise ValueError(f"expected different, non-empty special tokens, got {special}")
-    return special
