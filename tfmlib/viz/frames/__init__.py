@@ -8,5 +8,6 @@ and its HTML is the same on every machine.
 
 from tfmlib.viz.frames.charts import bars, lines
 from tfmlib.viz.frames.matrix import heatmap
+from tfmlib.viz.frames.pieces import chips, pieces
 
-__all__ = ["bars", "heatmap", "lines"]
+__all__ = ["bars", "chips", "heatmap", "lines", "pieces"]
