@@ -7,7 +7,8 @@ and its HTML is the same on every machine.
 """
 
 from tfmlib.viz.frames.charts import bars, lines
+from tfmlib.viz.frames.drawings import drawings
 from tfmlib.viz.frames.matrix import heatmap
 from tfmlib.viz.frames.pieces import chips, pieces
 
-__all__ = ["bars", "chips", "heatmap", "lines", "pieces"]
+__all__ = ["bars", "chips", "drawings", "heatmap", "lines", "pieces"]

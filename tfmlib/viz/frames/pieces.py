@@ -85,19 +85,45 @@ def pieces(
     check_frames(count, start, positions, notes)
     if marked is not None and len(marked) != count:
         raise ValueError(f"marked: expected one for each of {count} frames, got {len(marked)}")
+    if not all(frames):
+        raise ValueError("a frame has no pieces")
+    rows = [chips(cut, marked=marked[i] if marked else ()) for i, cut in enumerate(frames)]
+    return switch(
+        rows,
+        kind="pieces",
+        slider=slider,
+        positions=positions,
+        caption=caption,
+        alt=alt,
+        notes=notes,
+        start=start,
+    )
+
+
+def switch(
+    contents: Sequence[str],
+    *,
+    kind: str,
+    slider: str,
+    positions: Sequence[str | int | float],
+    caption: str,
+    alt: str,
+    notes: Sequence[str] | None,
+    start: int,
+) -> Frames:
+    """Put pieces of HTML, one per frame, into one figure whose slider shows one of them."""
+    count = len(contents)
     for name, words in (("slider", slider), ("caption", caption), ("alt", alt)):
         if not words.strip():
             raise ValueError(f"{name} must not be empty")
-    if not all(frames):
-        raise ValueError("a frame has no pieces")
     shown = [p if isinstance(p, str) else f"{p:g}" for p in positions]
     body = []
-    for number, cut in enumerate(frames):
+    for number, content in enumerate(contents):
         note = f'<div style="min-height:1.5em">{escape(notes[number])}</div>' if notes else ""
         hidden = "" if number == start else " hidden"
         body.append(
             f'<div class="tfm-frame" data-position="{escape(shown[number])}"{hidden}>'
-            f"{chips(cut, marked=marked[number] if marked else ())}{note}</div>"
+            f"{content}{note}</div>"
         )
     inside = "".join(body)
     text = inside + slider + caption + alt + str(start)
@@ -120,4 +146,4 @@ def pieces(
         f'<figcaption style="{words}">{escape(caption)}</figcaption>'
         f'<script>{_SCRIPT}("{ident}")</script></figure>'
     )
-    return Frames(html, kind="pieces", count=count, slider=slider)
+    return Frames(html, kind=kind, count=count, slider=slider)
