@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tfmlib.training.objectives import count_tokens, cross_entropy
+from tfmlib.training.objectives import calibration, count_tokens, cross_entropy, mask_tokens
 
 
 def batch(dtype=torch.float64, vocab=11):
@@ -162,3 +162,88 @@ def test_bad_input_is_named(change, message):
     arguments = {"logits": logits, "targets": targets} | change
     with pytest.raises(ValueError, match=message):
         cross_entropy(arguments.pop("logits"), arguments.pop("targets"), **arguments)
+
+
+def masked(seed=0, **options):
+    tokens = torch.randint(3, 50, (200, 100), generator=torch.Generator().manual_seed(9))
+    tokens[:, 0], tokens[:, 80:] = 1, 0  # a start token, and padding
+    generator = torch.Generator().manual_seed(seed)
+    settings = {"mask_id": 2, "vocab_size": 50, "special_ids": [1], "generator": generator}
+    return tokens, *mask_tokens(tokens, **settings | options)
+
+
+def test_masked_tokens_are_a_share_and_never_special():
+    tokens, inputs, targets = masked()
+    chosen = targets != 0
+    assert torch.equal(targets[chosen], tokens[chosen])
+    assert not chosen[:, 0].any()
+    assert not chosen[:, 80:].any()
+    assert torch.equal(inputs[~chosen], tokens[~chosen])
+    assert chosen[:, 1:80].double().mean().item() == pytest.approx(0.15, abs=0.01)
+    assert (inputs[chosen] == 2).double().mean().item() == pytest.approx(0.8, abs=0.03)
+    # Of the tenth that is replaced at random, one in fifty hits the token itself.
+    same = (inputs == tokens)[chosen].double().mean().item()
+    assert same == pytest.approx(0.1 + 0.1 / 50, abs=0.02)
+    other = inputs[chosen & (inputs != 2) & (inputs != tokens)]
+    assert other.unique().numel() > 40
+
+
+def test_masking_repeats_with_its_generator_and_differs_without():
+    assert torch.equal(masked(1)[1], masked(1)[1])
+    assert not torch.equal(masked(1)[2], masked(2)[2])
+
+
+def test_masking_all_or_nothing():
+    tokens, inputs, targets = masked(share=1.0, randomised=0.0, unchanged=0.0)
+    assert (inputs[:, 1:80] == 2).all()
+    assert torch.equal(targets[:, 1:], tokens[:, 1:])
+    tokens, inputs, targets = masked(share=0.0)
+    assert torch.equal(inputs, tokens)
+    assert not targets.any()
+
+
+@pytest.mark.parametrize("options", [{"share": 1.5}, {"randomised": 0.6, "unchanged": 0.6}])
+def test_impossible_shares_are_named(options):
+    with pytest.raises(ValueError, match=r"1\.5|0\.6 and 0\.6"):
+        masked(**options)
+
+
+@pytest.mark.parametrize("bins", [1, 10, 15])
+def test_calibration_equals_scikit_learn(bins):
+    from sklearn.calibration import calibration_curve
+
+    generator = torch.Generator().manual_seed(4)
+    logits = 2 * torch.randn(3000, 5, generator=generator, dtype=torch.float64)
+    targets = torch.where(
+        torch.rand(3000, generator=generator) < 0.5,
+        logits.argmax(-1),
+        torch.randint(5, (3000,), generator=generator),
+    )
+    ours = calibration(logits, targets, bins=bins)
+    confidence, right = logits.softmax(-1).amax(-1), logits.argmax(-1) == targets
+    accuracy, mean = calibration_curve(right.numpy(), confidence.numpy(), n_bins=bins)
+    some = ours.count > 0
+    torch.testing.assert_close(ours.accuracy[some], torch.from_numpy(accuracy))
+    torch.testing.assert_close(ours.confidence[some], torch.from_numpy(mean))
+    gaps = torch.from_numpy(abs(accuracy - mean))
+    assert ours.error == pytest.approx(float((ours.count[some] / 3000 * gaps).sum()))
+
+
+def test_calibration_of_one_bin_is_mean_confidence_against_accuracy():
+    logits, targets = batch()
+    found = calibration(logits, targets, bins=1, pad_id=0)
+    real = targets != 0
+    confidence = logits.softmax(-1).amax(-1)[real].mean().item()
+    accuracy = (logits.argmax(-1) == targets)[real].double().mean().item()
+    assert found.count.item() == 17
+    assert found.error == pytest.approx(abs(confidence - accuracy))
+
+
+def test_certain_and_right_is_calibrated():
+    logits = 200.0 * torch.eye(4)
+    found = calibration(logits, torch.arange(4))
+    assert found.count[-1] == 4
+    assert found.error == pytest.approx(0.0, abs=1e-9)
+    assert calibration(logits, torch.zeros(4, dtype=torch.long)).error == pytest.approx(0.75)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        calibration(logits, torch.arange(4), bins=0)

@@ -1,10 +1,12 @@
 """What training minimises: label-smoothed cross-entropy over the real tokens of a batch.
 
 Label smoothing is from Szegedy et al. 2016 ("Rethinking the Inception Architecture", section 7);
-Vaswani et al. 2017, section 5.4, train the Transformer with a smoothing of 0.1.
+Vaswani et al. 2017, section 5.4, train the Transformer with a smoothing of 0.1. Masked tokens:
+Devlin et al. 2019, section 3.1. Calibration: Guo et al. 2017, section 2.
 """
 
-from typing import Literal
+from collections.abc import Collection
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -81,3 +83,90 @@ def cross_entropy(
     if reduction == "sum":
         return losses.sum()
     return losses.sum() / (~padding).sum().clamp(min=1)
+
+
+def mask_tokens(
+    tokens: Int[Tensor, "batch time"],
+    *,
+    mask_id: int,
+    vocab_size: int,
+    pad_id: int = 0,
+    special_ids: Collection[int] = (),
+    share: float = 0.15,
+    randomised: float = 0.1,
+    unchanged: float = 0.1,
+    generator: torch.Generator | None = None,
+) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
+    """Choose tokens to be predicted from all the others; return inputs and targets.
+
+    Every token but padding and `special_ids` is chosen with probability `share`, on its own. Of
+    the chosen, a part `randomised` is replaced by any token of the vocabulary, a part `unchanged`
+    stays, and the rest becomes `mask_id`. The targets are the chosen tokens, and `pad_id`
+    everywhere else, so that `cross_entropy(..., pad_id=pad_id)` counts the chosen alone. The
+    defaults are those of Devlin et al. 2019, section 3.1.
+
+    Raises ValueError for a share outside [0, 1], or parts that do not fit into 1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must lie between 0 and 1, got {share}")
+    if min(randomised, unchanged) < 0 or randomised + unchanged > 1:
+        raise ValueError(
+            f"randomised and unchanged must be parts of 1, got {randomised} and {unchanged}"
+        )
+    special = torch.tensor([pad_id, *special_ids], device=tokens.device)
+
+    def uniform() -> Tensor:
+        return torch.rand(tokens.shape, generator=generator, device=tokens.device)
+
+    chosen = (uniform() < share) & ~torch.isin(tokens, special)  # [batch time]
+    fate = uniform()
+    anything = (uniform() * vocab_size).to(tokens.dtype).clamp(max=vocab_size - 1)
+    inputs = tokens.masked_fill(chosen & (fate >= randomised + unchanged), mask_id)
+    inputs = torch.where(chosen & (fate < randomised), anything, inputs)
+    return inputs, tokens.masked_fill(~chosen, pad_id)
+
+
+class Calibration(NamedTuple):
+    """Predictions sorted by their probability into bins of equal width.
+
+    Attributes:
+        count: predictions in each bin.
+        confidence: their mean probability; 0 where there are none.
+        accuracy: the share of them that is right; 0 where there are none.
+    """
+
+    count: Float[Tensor, "bins"]
+    confidence: Float[Tensor, "bins"]
+    accuracy: Float[Tensor, "bins"]
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: mean gap between confidence and accuracy."""
+        gaps = (self.confidence - self.accuracy).abs()
+        return float((self.count * gaps).sum() / self.count.sum().clamp(min=1))
+
+
+def calibration(
+    logits: Float[Tensor, "*batch vocab"],
+    targets: Int[Tensor, "*batch"],
+    *,
+    bins: int = 15,
+    pad_id: int | None = None,
+) -> Calibration:
+    """Compare the probability of the likeliest token with how often it is the right one.
+
+    Guo et al. 2017, section 2, equations 2 to 4. Positions whose target is `pad_id` do not count.
+    Raises ValueError for fewer than one bin.
+    """
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, got {bins}")
+    real = torch.ones_like(targets, dtype=torch.bool) if pad_id is None else targets != pad_id
+    top = logits[real].double().softmax(dim=-1).max(dim=-1)  # over [tokens vocab]
+    right = (top.indices == targets[real]).double()
+    bin_of = (top.values * bins).long().clamp(max=bins - 1)
+    count, confidence, accuracy = (
+        torch.zeros(bins, dtype=torch.float64, device=logits.device).index_add(0, bin_of, x)
+        for x in (torch.ones_like(right), top.values, right)
+    )
+    some = count.clamp(min=1)
+    return Calibration(count, confidence / some, accuracy / some)
