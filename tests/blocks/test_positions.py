@@ -108,6 +108,23 @@ def test_rotary_products_depend_on_the_distance_only(pairing, close):
     assert torch.equal(rotary(q, torch.arange(7))[..., 6:], q[..., 6:])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rotary_angles_stay_exact_in_half_precision(dtype):
+    """A model that is cast as a whole must turn as far as one whose input is."""
+    torch.manual_seed(0)
+    x, positions = (
+        torch.randn(1, 1, 1, 16).to(dtype).expand(1, 1, 3, 16),
+        torch.tensor([0, 257, 5000]),
+    )
+    cast = Rotary(16).to(dtype)
+    assert torch.equal(cast(x, positions), Rotary(16)(x, positions))
+    assert cast.frequency.dtype == torch.float32
+    assert cast(x, positions).dtype == dtype
+    exact = Rotary(16)(x.double(), positions)
+    assert (cast(x, positions) - exact).abs().max() < 0.05
+    assert Rotary(16).double().frequency.dtype == torch.float64
+
+
 @pytest.mark.parametrize("n_heads", [1, 8, 12])
 def test_alibi_equals_bloom(n_heads, close):
     from transformers.models.bloom.modeling_bloom import build_alibi_tensor

@@ -6,6 +6,7 @@ ALiBi (Press et al. 2022, section 3) and T5's relative bias (Raffel et al. 2020,
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -123,6 +124,14 @@ class Rotary(nn.Module):
         pair = torch.arange(0, d_rotary, 2, dtype=torch.float64)
         frequency = (base ** (-pair / d_rotary)).float()
         self.register_buffer("frequency", frequency, persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Rotary":
+        """Move and cast as any module, but never to half precision: angles grow with position."""
+        kept = self.frequency
+        super()._apply(fn, recurse)
+        if torch.finfo(self.frequency.dtype).bits < 32:
+            self.frequency = kept.to(self.frequency.device)
+        return self
 
     def forward(
         self, x: Float[Tensor, "batch heads time d_head"], positions: Int[Tensor, "..."]
