@@ -222,11 +222,11 @@ def test_calibration_equals_scikit_learn(bins):
     ours = calibration(logits, targets, bins=bins)
     confidence, right = logits.softmax(-1).amax(-1), logits.argmax(-1) == targets
     accuracy, mean = calibration_curve(right.numpy(), confidence.numpy(), n_bins=bins)
-    some = ours.count > 0
+    some = ours.counts > 0
     torch.testing.assert_close(ours.accuracy[some], torch.from_numpy(accuracy))
     torch.testing.assert_close(ours.confidence[some], torch.from_numpy(mean))
     gaps = torch.from_numpy(abs(accuracy - mean))
-    assert ours.error == pytest.approx(float((ours.count[some] / 3000 * gaps).sum()))
+    assert ours.error == pytest.approx(float((ours.counts[some] / 3000 * gaps).sum()))
 
 
 def test_calibration_of_one_bin_is_mean_confidence_against_accuracy():
@@ -235,14 +235,14 @@ def test_calibration_of_one_bin_is_mean_confidence_against_accuracy():
     real = targets != 0
     confidence = logits.softmax(-1).amax(-1)[real].mean().item()
     accuracy = (logits.argmax(-1) == targets)[real].double().mean().item()
-    assert found.count.item() == 17
+    assert found.counts.item() == 17
     assert found.error == pytest.approx(abs(confidence - accuracy))
 
 
 def test_certain_and_right_is_calibrated():
     logits = 200.0 * torch.eye(4)
     found = calibration(logits, torch.arange(4))
-    assert found.count[-1] == 4
+    assert found.counts[-1] == 4
     assert found.error == pytest.approx(0.0, abs=1e-9)
     assert calibration(logits, torch.zeros(4, dtype=torch.long)).error == pytest.approx(0.75)
     with pytest.raises(ValueError, match="at least 1, got 0"):

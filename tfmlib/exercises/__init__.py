@@ -98,9 +98,9 @@ class Checker:
         for case in self.cases:
             problem = self._problem(adapted, case)
             if problem:
-                # A line break in a message of the reader's function must not break the line.
-                problem = " ".join(problem.split())
-                return False, f"{self.name}: for {case.describe(self.reference)}: {problem}"
+                # A line break in an argument or in the reader's message must not break the line.
+                line = f"{self.name}: for {case.describe(self.reference)}: {problem}"
+                return False, " ".join(line.split())
         count = len(self.cases)
         return True, f"{self.name}: passed, {count} case{'s' if count > 1 else ''}"
 

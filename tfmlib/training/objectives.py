@@ -130,12 +130,12 @@ class Calibration(NamedTuple):
     """Predictions sorted by their probability into bins of equal width.
 
     Attributes:
-        count: predictions in each bin.
+        counts: predictions in each bin.
         confidence: their mean probability; 0 where there are none.
         accuracy: the share of them that is right; 0 where there are none.
     """
 
-    count: Float[Tensor, "bins"]
+    counts: Float[Tensor, "bins"]
     confidence: Float[Tensor, "bins"]
     accuracy: Float[Tensor, "bins"]
 
@@ -143,7 +143,7 @@ class Calibration(NamedTuple):
     def error(self) -> float:
         """The expected calibration error: mean gap between confidence and accuracy."""
         gaps = (self.confidence - self.accuracy).abs()
-        return float((self.count * gaps).sum() / self.count.sum().clamp(min=1))
+        return float((self.counts * gaps).sum() / self.counts.sum().clamp(min=1))
 
 
 def calibration(
