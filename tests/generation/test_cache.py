@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from tfmlib.generation.cache import CachedDecoder, KeyValueCache, KeyValueStore
+from tfmlib.generation.cache import CachedDecoder, KeyValueCache, KeyValueStore, pad_left
 from tfmlib.generation.sampling import greedy
+from tfmlib.transformer.decoder import LanguageModel, LanguageModelConfig
 from tfmlib.transformer.transformer import Transformer, TransformerConfig
 
 
@@ -85,3 +86,54 @@ def test_rows_can_be_reordered_and_dropped(close):
         tokens, memory, mask = tokens[kept], memory[kept], mask[kept]
         tokens = torch.cat([tokens, torch.randint(3, 23, (len(kept), 1))], dim=1)
         close(cached(tokens), model.decode(tokens, memory, mask)[:, -1])
+
+
+PROMPTS = [[3, 4, 5, 6, 7], [8], [9, 10, 3]]
+
+
+def language_model(positions):
+    torch.manual_seed(0)
+    sizes = dict(vocab_size=23, max_length=40, d_model=16, n_heads=4, n_layers=2)
+    model = LanguageModel(LanguageModelConfig(positions=positions, **sizes))
+    for parameter in model.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return model.double().eval()
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "alibi", "t5"])
+def test_padded_rows_are_as_if_each_stood_alone(close, positions):
+    model = language_model(positions)
+    tokens, padding = pad_left(PROMPTS)
+    assert tokens.tolist() == [[3, 4, 5, 6, 7], [0, 0, 0, 0, 8], [0, 0, 9, 10, 3]]
+    together = CachedDecoder(model, KeyValueCache(2, 20), padding=padding)
+    rows = torch.tensor([2, 0, 1, 1])
+    for step in range(3):
+        logits = together(tokens)
+        for i, prompt in enumerate(PROMPTS):
+            alone = torch.tensor([prompt + tokens[i, 5:].tolist()])
+            close(logits[i : i + 1], model(alone)[:, -1])
+        tokens = torch.cat([tokens, torch.randint(3, 23, (3, 1))], dim=1)
+        if step == 1:  # and rows may move
+            together.reorder(rows)
+            moved = together(tokens[rows])
+            alone = torch.tensor([PROMPTS[2] + tokens[2, 5:].tolist()])
+            close(moved[:1], model(alone)[:, -1])
+            together.reorder(torch.tensor([1, 2, 0]))
+            together.cache.crop(tokens.shape[1] - 1)
+
+
+@pytest.mark.parametrize("rows", [[], [[1], []]])
+def test_prompts_to_pad_need_tokens(rows):
+    with pytest.raises(ValueError, match="at least one token"):
+        pad_left(rows)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("split", [[9], [1] * 9, [4, 5], [3, 1, 1, 4], [8, 1]])
+def test_any_split_of_the_sequence_gives_the_same(close, dtype, split):
+    model = language_model("rotary").to(dtype)
+    tokens = torch.randint(23, (2, 9), generator=torch.Generator().manual_seed(1))
+    whole, cache, done = model(tokens), KeyValueCache(2, 9), 0
+    for count in split:
+        close(model(tokens[:, done : done + count], cache=cache), whole[:, done : done + count])
+        done += count

@@ -5,11 +5,30 @@ by position. A decoder layer is handed its `LayerCache`, whose two halves serve 
 (appended to at each step) and cross-attention (filled once).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+
+def pad_left(
+    rows: Sequence[Sequence[int]], *, pad_id: int = 0, device: torch.device | str | None = None
+) -> tuple[Int[Tensor, "batch time"], Int[Tensor, " batch"]]:
+    """Put prompts of different lengths into one batch that ends where they all end.
+
+    Returns:
+        The tokens, and how many padding tokens each row begins with (see `CachedDecoder`).
+
+    Raises:
+        ValueError: there is no prompt, or one without a token.
+    """
+    if not rows or not all(rows):
+        raise ValueError(f"expected prompts of at least one token; got lengths {[*map(len, rows)]}")
+    longest = max(map(len, rows))
+    tokens = [[pad_id] * (longest - len(row)) + list(row) for row in rows]
+    padding = [longest - len(row) for row in rows]
+    return torch.tensor(tokens, device=device), torch.tensor(padding, device=device)
 
 
 class KeyValueStore:
@@ -129,23 +148,43 @@ class CachedDecoder:
     Args:
         decode: (new tokens [batch, new], cache=cache, **context) -> logits [batch, new, vocab].
         cache: the memory of the decoder.
+        padding: where prompts of different lengths stand in one batch, padded on the left: how many
+            padding tokens each row begins with. The decoder is then also given `mask` and
+            `positions`, so that each row is computed as if it stood alone.
         context: what else the decoder is given at each step; tensors follow `reorder`.
     """
 
     def __init__(
-        self, decode: Callable[..., Tensor], cache: KeyValueCache, **context: Tensor | None
+        self,
+        decode: Callable[..., Tensor],
+        cache: KeyValueCache,
+        *,
+        padding: Int[Tensor, " batch"] | None = None,
+        **context: Tensor | None,
     ) -> None:
-        self.decode, self.cache, self.context = decode, cache, context
+        self.decode, self.cache, self.padding, self.context = decode, cache, padding, context
 
     @torch.no_grad()
     def __call__(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch vocab"]:
         """Logits of the next token after all tokens so far."""
-        new = tokens[:, self.cache.length :]
-        return self.decode(new, cache=self.cache, **self.context)[:, -1]
+        past = self.cache.length
+        how = {} if self.padding is None else self._places(past, tokens.shape[1])
+        return self.decode(tokens[:, past:], cache=self.cache, **how, **self.context)[:, -1]
+
+    def _places(self, past: int, time: int) -> dict[str, Tensor]:
+        """Mask of the keys, and positions of what is new, counted from each row's first token."""
+        assert self.padding is not None
+        place = torch.arange(time, device=self.padding.device) - self.padding.unsqueeze(1)
+        return {
+            "mask": (place >= 0)[:, None, None, :],  # [batch 1 1 keys]
+            "positions": place[:, past:].clamp(min=0),  # [batch new]
+        }
 
     def reorder(self, rows: Int[Tensor, " new_batch"]) -> None:
         """Let row i go on from what row rows[i] has seen; rows may repeat or be left out."""
         self.cache.reorder(rows)
+        if self.padding is not None:
+            self.padding = self.padding[rows]
         self.context = {
             name: value if value is None else value[rows] for name, value in self.context.items()
         }
