@@ -62,9 +62,8 @@ serve: book  ## build the book and serve it on this machine (PORT=8000)
 	@echo "http://127.0.0.1:$(PORT)/ (stop with Ctrl-C)"
 	@$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
-bench: $(BENCH)  ## measure tfmlib beside its peers
-	@if [ -f benchmarks/__main__.py ]; then $(PY) -m benchmarks $(ARGS); \
-	else echo "benchmarks/ holds nothing to run yet (no benchmarks/__main__.py)."; fi
+bench: $(BENCH)  ## measure tfmlib beside its peers (ARGS="--only greedy --rounds 3")
+	@$(ONE_THREAD) $(PY) -m benchmarks $(ARGS)
 
 clean:  ## remove what was built
 	rm -rf _build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,310 @@
+"""Measure tfmlib beside its peers, in one run, on one thread: `make bench`.
+
+    python -m benchmarks [--only NAME ...] [--rounds 7] [--json FILE]
+
+A ratio is the peer's processor time over ours for the same work, the median over interleaved
+rounds: above 1 we are faster. Weights are random: what is compared is the work, and before it is
+timed, that both give the same numbers.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from benchmarks.side_by_side import Measure, Result, run, table
+from tfmlib import records
+from tfmlib.generation.beam import beam_search
+from tfmlib.generation.cache import CachedDecoder, KeyValueCache
+from tfmlib.generation.sampling import greedy
+from tfmlib.transformer.decoder import LanguageModel, LanguageModelConfig
+from tfmlib.transformer.transformer import Transformer, TransformerConfig
+
+LAYERS, HEADS, WIDTH, CONTEXT, VOCAB = 6, 6, 384, 256, 65
+PROMPT, NEW = 32, 200
+
+
+def ours() -> LanguageModel:
+    """Our decoder-only model of the common shape."""
+    torch.manual_seed(0)
+    return LanguageModel(
+        LanguageModelConfig(
+            vocab_size=VOCAB, max_length=CONTEXT, d_model=WIDTH, n_heads=HEADS, n_layers=LAYERS
+        )
+    )
+
+
+def gpt2(model: LanguageModel) -> nn.Module:
+    """transformers' GPT-2 of the same shape, with the same weights."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    theirs = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=VOCAB,
+            n_positions=CONTEXT,
+            n_embd=WIDTH,
+            n_layer=LAYERS,
+            n_head=HEADS,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=None,
+            eos_token_id=None,
+            attn_implementation="sdpa",
+        )
+    )
+    with torch.no_grad():
+        theirs.transformer.wte.weight.copy_(model.embedding.table.weight)
+        theirs.transformer.wpe.weight.copy_(model.positions.table.weight)
+        for layer, block in zip(model.decoder.layers, theirs.transformer.h, strict=True):
+            a, f = layer.self_attention, layer.feed_forward
+            projections = (a.project_q, a.project_k, a.project_v)
+            block.attn.c_attn.weight.copy_(torch.cat([p.weight.T for p in projections], 1))
+            block.attn.c_attn.bias.copy_(torch.cat([p.bias for p in projections]))
+            # GPT-2's linear maps hold their matrices transposed.
+            for linear, other in (
+                (a.project_o, block.attn.c_proj),
+                (f.expand, block.mlp.c_fc),
+                (f.contract, block.mlp.c_proj),
+            ):
+                other.weight.copy_(linear.weight.T)
+                other.bias.copy_(linear.bias)
+            block.ln_1.load_state_dict(layer.residual_self_attention.norm.state_dict())
+            block.ln_2.load_state_dict(layer.residual_feed_forward.norm.state_dict())
+        theirs.transformer.ln_f.load_state_dict(model.decoder.norm.state_dict())
+    return theirs
+
+
+def torch_decoder() -> nn.Module:
+    """torch.nn's layers as a decoder-only model: its encoder with a causal mask."""
+
+    class TorchDecoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens = nn.Embedding(VOCAB, WIDTH)
+            self.positions = nn.Embedding(CONTEXT, WIDTH)
+            layer = nn.TransformerEncoderLayer(
+                WIDTH, HEADS, 4 * WIDTH, 0.0, "gelu", batch_first=True, norm_first=True
+            )
+            self.stack = nn.TransformerEncoder(
+                layer, LAYERS, nn.LayerNorm(WIDTH), enable_nested_tensor=False
+            )
+            mask = nn.Transformer.generate_square_subsequent_mask(CONTEXT)
+            self.register_buffer("mask", mask)
+            self.places = torch.arange(CONTEXT)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            x = self.tokens(tokens) + self.positions(self.places)
+            x = self.stack(x, mask=self.mask, is_causal=True)
+            return x @ self.tokens.weight.T
+
+    return TorchDecoder()
+
+
+def training_step(
+    model: nn.Module, tokens: Tensor, logits_of: Callable[[Tensor], Tensor], *, bf16: bool = False
+) -> Callable[[], object]:
+    """Return a function that makes one step of AdamW: forward, backward, update."""
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = logits_of(tokens[:, :-1])
+            loss = cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def agree(a: Tensor, b: Tensor, bound: float = 1e-4) -> str:
+    """Say that two results agree, or stop."""
+    gap = float((a - b).detach().abs().max() / b.abs().max())
+    if gap > bound:
+        raise AssertionError(f"the contestants differ by {gap:.1e}, relative to the largest value")
+    return f"outputs agree within {bound:g}"
+
+
+def training_fp32() -> Measure:
+    """A training step in float32, against GPT-2 and against torch.nn."""
+    model = ours()
+    theirs = gpt2(model)
+    tokens = torch.randint(VOCAB, (4, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        checked = agree(model(tokens[:, :-1]), theirs(tokens[:, :-1]).logits)
+    plain = torch_decoder()
+    work = {
+        "tfmlib": training_step(model, tokens, model),
+        "transformers GPT-2": training_step(theirs, tokens, lambda t: theirs(t).logits),
+        "torch.nn": training_step(plain, tokens, plain),
+    }
+    return Measure("training step, fp32", work, 4 * CONTEXT, "tokens", 1.06, checked)
+
+
+def training_bf16() -> Measure:
+    """The same in bf16 autocast, against our own float32."""
+    model, wide = ours(), ours()
+    tokens = torch.randint(VOCAB, (4, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        half = model(tokens[:, :-1]).float()
+    checked = agree(half, wide(tokens[:, :-1]), bound=0.05)
+    work = {
+        "tfmlib, bf16": training_step(model, tokens, model, bf16=True),
+        "tfmlib, fp32": training_step(wide, tokens, wide),
+    }
+    return Measure("training step, bf16 autocast", work, 4 * CONTEXT, "tokens", 2.5, checked)
+
+
+def prompt_of(model: nn.Module) -> Tensor:
+    """Return the prompt of the decoding measures, and put the model into evaluation mode."""
+    model.eval()
+    return torch.randint(VOCAB, (1, PROMPT), generator=torch.Generator().manual_seed(1))
+
+
+def decoding_greedy() -> Measure:
+    """Greedy decoding with a cache, one sequence, against transformers' generate."""
+    model = ours()
+    theirs = gpt2(model).eval()
+    prompt = prompt_of(model)
+
+    def mine() -> Tensor:
+        decoder = CachedDecoder(model, KeyValueCache(LAYERS, PROMPT + NEW))
+        return greedy(decoder, prompt, max_new=NEW)
+
+    def generated() -> Tensor:
+        return theirs.generate(
+            prompt, max_new_tokens=NEW, do_sample=False, use_cache=True, pad_token_id=0
+        )
+
+    if not torch.equal(mine(), generated()):
+        raise AssertionError("the contestants write different tokens")
+    work = {"tfmlib": mine, "transformers GPT-2": generated}
+    return Measure("greedy, 32 + 200 tokens", work, NEW, "tokens", 1.5, "the same tokens")
+
+
+def decoding_beam() -> Measure:
+    """Beam search with 4 beams, against transformers' generate."""
+    model = ours()
+    theirs = gpt2(model).eval()
+    prompt = prompt_of(model)
+
+    def mine() -> Tensor:
+        decoder = CachedDecoder(model, KeyValueCache(LAYERS, PROMPT + NEW))
+        found = beam_search(decoder, prompt, beam=4, max_new=NEW, end_id=VOCAB)
+        return found.tokens[:, 0]
+
+    def generated() -> Tensor:
+        return theirs.generate(
+            prompt, max_new_tokens=NEW, num_beams=4, do_sample=False, pad_token_id=0
+        )
+
+    same = bool(torch.equal(mine(), generated()))
+    work = {"tfmlib": mine, "transformers GPT-2": generated}
+    checked = "the same tokens" if same else "both end after 200 tokens; the tokens differ"
+    return Measure("beam 4, 32 + 200 tokens", work, NEW, "tokens", 1.5, checked)
+
+
+def encoder_decoder() -> Measure:
+    """Forward and backward of the base encoder-decoder, against torch.nn.Transformer."""
+    config = TransformerConfig(vocab_size=VOCAB, dropout=0.0)
+    torch.manual_seed(0)
+    model = Transformer(config).train()
+    theirs = nn.Transformer(512, 8, 6, 6, 2048, 0.0, batch_first=True).train()
+    # torch adds a final norm to both stacks, which the paper's post-norm model does not have.
+    theirs.encoder.norm = theirs.decoder.norm = None
+    generator = torch.Generator().manual_seed(2)
+    source, target = torch.randint(1, VOCAB, (2, 8, 32), generator=generator)
+    causal = nn.Transformer.generate_square_subsequent_mask(32)
+
+    def mine() -> None:
+        model.zero_grad()
+        model(source, target).square().mean().backward()
+
+    def plain() -> None:
+        theirs.zero_grad()
+        embed = model.embedding
+        x, y = model.positions(embed(source)), model.positions(embed(target))
+        out = theirs(x, y, tgt_mask=causal, tgt_is_causal=True)
+        embed.logits(out).square().mean().backward()
+
+    work = {"tfmlib": mine, "torch.nn.Transformer": plain}
+    checked = "the unit tests hold both equal with copied weights"
+    return Measure("encoder-decoder base, 8 x (32+32)", work, 8 * 64, "tokens", 1.02, checked)
+
+
+def import_seconds() -> dict[str, float]:
+    """Return the processor seconds of importing torch, and of all models of tfmlib after it."""
+    code = (
+        "import time, torch; a = time.process_time();"
+        "import tfmlib.transformer.transformer, tfmlib.generation.beam, tfmlib.training.loop;"
+        "print(time.process_time() - a)"
+    )
+    found = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for _ in range(3)
+    ]
+    return {"seconds": round(min(found), 3), "bound": 0.2}
+
+
+MEASURES: dict[str, Callable[[], Measure]] = {
+    "training_fp32": training_fp32,
+    "training_bf16": training_bf16,
+    "greedy": decoding_greedy,
+    "beam": decoding_beam,
+    "encoder_decoder": encoder_decoder,
+}
+
+
+def main() -> None:
+    """Measure what was asked for, print the table, write the record."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=[*MEASURES], default=[*MEASURES])
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of each measure (default 7)")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error(f"--rounds must be at least 1, got {options.rounds}")
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
+    results: list[Result] = []
+    for name in options.only:
+        measure = MEASURES[name]()
+        with tqdm(total=len(measure.work) * (options.rounds + 1), desc=measure.name) as bar:
+            results.append(run(measure, options.rounds, bar.update))
+    print(table(results))
+    imports = import_seconds()
+    holds = "holds" if imports["seconds"] <= imports["bound"] else "DOES NOT HOLD"
+    print(f"import of tfmlib beyond torch: {imports['seconds']:.2f} s, <= 0.20 {holds}")
+    if options.json:
+        records.save(
+            options.json,
+            settings={
+                "layers": LAYERS,
+                "d_model": WIDTH,
+                "heads": HEADS,
+                "context": CONTEXT,
+                "vocab": VOCAB,
+                "rounds": options.rounds,
+                "matmul_precision": "highest",
+            },
+            numbers={"measures": [r.as_json() for r in results], "import": imports},
+            command="python -m benchmarks --json tfmlib/records/benchmarks.json",
+            seeds=[0],
+            note="Ratios of processor time on one thread, the peer's over ours.",
+        )
+
+
+if __name__ == "__main__":
+    main()
