@@ -22,7 +22,7 @@ def _step(logits: Tensor, token: int, lr: float) -> Tensor:
 
 
 check_step = Checker(
-    "step",
+    "step_once",
     _step,
     [
         Case(torch.zeros(2), token=0, lr=1.0),
