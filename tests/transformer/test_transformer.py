@@ -181,3 +181,9 @@ def test_too_long_is_named():
     model = tiny()
     with pytest.raises(ValueError, match="21 positions asked for; the table has 20"):
         model.encode(torch.ones(1, 21, dtype=torch.long))
+    memory, cache = model.encode(torch.ones(1, 3, dtype=torch.long)), KeyValueCache(2, 30)
+    with pytest.raises(ValueError, match="21 positions asked for; the table has 20"):
+        model.decode(torch.ones(1, 21, dtype=torch.long), memory)
+    model.decode(torch.ones(1, 18, dtype=torch.long), memory, cache=cache)
+    with pytest.raises(ValueError, match="21 positions asked for; the table has 20"):
+        model.decode(torch.ones(1, 3, dtype=torch.long), memory, cache=cache)

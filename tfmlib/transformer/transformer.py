@@ -133,7 +133,10 @@ class Transformer(nn.Module):
             cache: keys and values of earlier steps.
         """
         past = 0 if cache is None else cache.length
-        positions = torch.arange(past, past + target.shape[1], device=target.device)
+        end, longest = past + target.shape[1], self.config.max_length
+        if end > longest:
+            raise ValueError(f"{end} positions asked for; the table has {longest}")
+        positions = torch.arange(past, end, device=target.device)
         x = self.dropout(self.positions(self.embedding(target), positions))
         x = self.decoder(x, memory, memory_mask=_key_mask(memory_mask), cache=cache)
         return self.embedding.logits(x) if self.output is None else self.output(x)
