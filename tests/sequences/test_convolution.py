@@ -97,6 +97,19 @@ def test_the_future_has_no_influence_and_the_past_only_within_the_field():
     assert (difference[17:] == 0).all()
 
 
+def test_equals_layers_of_torch_run_by_hand():
+    torch.manual_seed(0)
+    model = ConvolutionalLM(11, d_model=6, n_layers=3, kernel=3, dropout=0.5).double().eval()
+    tokens = torch.randint(11, (2, 9), generator=torch.Generator().manual_seed(1))
+    x = model.embedding.weight[tokens].transpose(1, 2)
+    for layer, dilation in zip(model.layers, (1, 2, 4), strict=True):
+        weight, bias = layer.convolution.weight, layer.convolution.bias
+        both = F.conv1d(x, weight, bias, padding=2 * dilation, dilation=dilation)
+        x = x + both[:, :, :9].clamp(min=0)
+    expected = x.transpose(1, 2) @ model.output.weight.T + model.output.bias
+    torch.testing.assert_close(model(tokens), expected, rtol=1e-12, atol=1e-14)
+
+
 def test_a_prefix_gives_the_same_logits():
     torch.manual_seed(0)
     model = ConvolutionalLM(11, d_model=6, n_layers=2, kernel=3).double()
