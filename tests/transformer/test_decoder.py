@@ -116,6 +116,20 @@ def test_equals_gpt2(close):
     close(ours(tokens), theirs(tokens).logits)
 
 
+def test_gpt2_has_no_cross_attention_and_just_our_parameters():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    with torch.device("meta"):
+        theirs = GPT2LMHeadModel(GPT2Config())
+        ours = LanguageModel(LanguageModelConfig(vocab_size=50_257))
+    names = [name for name, _ in theirs.named_modules()]
+    assert sum(name.endswith(".attn") for name in names) == 12
+    assert not [name for name in names if "cross" in name]
+    counts = [sum(p.numel() for p in model.parameters()) for model in (ours, theirs)]
+    assert counts == [124_439_808] * 2
+    assert all(layer.cross_attention is None for layer in ours.decoder.layers)
+
+
 SCHEMES = ["learned", "sinusoidal", "rotary", "alibi", "t5", "none"]
 
 
