@@ -113,3 +113,12 @@ def test_the_colab_button_opens_the_branch_with_the_installing_cell():
     measured_sphinx.point_colab_at_its_branch(buttons, {"theme_repository_branch": "main"})
     assert inner["url"].endswith("/O/N/blob/colab/book/a/b.ipynb")
     assert other["url"].endswith("/O/N/main?urlpath=lab/tree/book/a/b.ipynb")
+
+
+def test_parameters_of_a_signature_are_no_definitions_without_a_term():
+    page = "<dl><dt>f(<dl>\n<dd>a,</dd>\n<dd>b</dd>\n</dl>)</dt><dd>What f does.</dd></dl>"
+    mended = measured_sphinx.SIGNATURE.sub(measured_sphinx._plain_parameters, page)
+    assert mended == (
+        '<dl><dt>f(<div class="sig-parameters"><div>a,</div>\n<div>b</div>\n</div>)</dt>'
+        "<dd>What f does.</dd></dl>"
+    )

@@ -6,6 +6,7 @@ Without it a page points nowhere.
 """
 
 import os
+import re
 from typing import Any
 
 from fill_links import COLAB_BRANCH
@@ -24,6 +25,14 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 """
+
+# Sphinx writes the parameters of a long signature as definitions (dd) of no term (dt).
+SIGNATURE = re.compile(r"<dl>\s*((?:<dd>(?:(?!<dd>|<dl).)*?</dd>\s*)+)</dl>", re.DOTALL)
+
+
+def _plain_parameters(signature: re.Match[str]) -> str:
+    lines = signature.group(1).replace("<dd>", "<div>").replace("</dd>", "</div>")
+    return f'<div class="sig-parameters">{lines}</div>'
 
 
 def set_repository(app: Sphinx, config: Config) -> None:
@@ -77,6 +86,7 @@ def mend_page(
         context["body"] = context["body"].replace(
             '<div role="list" class="citation-list">', '<div class="citation-list">'
         )
+        context["body"] = SIGNATURE.sub(_plain_parameters, context["body"])
     seen: set[tuple[str, str]] = set()
     kept = []
     for script in context.get("script_files", []):
