@@ -99,6 +99,7 @@ def to_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[s
         if in_code and text and not line.startswith("    "):
             in_code = False
         if not in_code:
+            line = re.sub(r"\$([^$`]+)\$", r":math:`\1`", line)
             pieces = LEFT_ALONE.split(line)
             line = "".join(p if i % 2 else MARKUP.sub(r"\\\g<0>", p) for i, p in enumerate(pieces))
         done.append(line)

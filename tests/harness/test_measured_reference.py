@@ -43,6 +43,7 @@ def test_a_module_links_its_chapter():
     [
         ("a * b | c_", r"a \* b \| c\_"),
         ("* `mask & other` and `a | b`", "* `mask & other` and `a | b`"),
+        ("With $a_1 * b$ it is", "With :math:`a_1 * b` it is"),
         ("A *core* is exact.", "A *core* is exact."),
         ("Args:\n    x: a star * here.", "Args:\n    x: a star \\* here."),
         ("Call\n\n    f(*a, **b)\n\nfor it.", None),
