@@ -89,6 +89,15 @@ input.addEventListener("input", () => {{ {on_input} }});</script>"""
 MOVES = """document.querySelector("output").textContent = input.value;
 input.setAttribute("aria-valuetext", input.value);"""
 DRAWS = 'document.getElementById("t").textContent = "frame " + input.value;'
+FRAMES = """<figure class="tfm-frames"><div class="tfm-frame" data-position="0">{first}</div>
+<div class="tfm-frame" data-position="3" hidden>{last}</div>
+<input type="range" min="0" max="3" value="0" aria-label="n" aria-valuetext="0"
+ style="width: 200px"><output>0</output></figure>
+<script>const input = document.querySelector("input");
+const frames = document.querySelectorAll(".tfm-frame");
+input.addEventListener("input", () => {{
+  frames.forEach((f, i) => {{ f.hidden = i !== (input.value > 1 ? 1 : 0); }}); {on_input}
+}});</script>"""
 SOLUTION = """<div class="solution dropdown"><button class="toggle-button">x</button>
 <section {hidden}>s</section></div><script>document.querySelector("button").onclick =
 () => {{ {on_click} }};</script>"""
@@ -100,6 +109,8 @@ SOLUTION = """<div class="solution dropdown"><button class="toggle-button">x</bu
         ("drive_figures", FIGURE.format(drawn="0", on_input=MOVES + DRAWS), None),
         ("drive_figures", FIGURE.format(drawn="0", on_input=DRAWS), "arrow key"),
         ("drive_figures", FIGURE.format(drawn="0", on_input=MOVES), "drawn as its first"),
+        ("drive_figures", FRAMES.format(first="<svg>a</svg>", last="b", on_input=MOVES), None),
+        ("drive_figures", FRAMES.format(first="a", last="a", on_input=MOVES), "as its first"),
         ("play_figure", FIGURE.format(drawn="0", on_input=MOVES), "does not move"),
         ("unfold", SOLUTION.format(hidden="", on_click=""), "open from the start"),
         ("unfold", SOLUTION.format(hidden="hidden", on_click=""), "does not open"),

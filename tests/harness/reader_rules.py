@@ -11,7 +11,8 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 MAX_PAGE_BYTES = 1_000_000  # of a page's own: its text and its pictures, not what all pages share
 
-SHOWN = "e => e.querySelector('svg').outerHTML"
+# What a figure draws at the moment: the frame that is not hidden, or its one drawing.
+SHOWN = "e => e.querySelector('.tfm-frame:not([hidden]), svg').innerHTML"
 
 
 def drive_figures(page: Any) -> list[str]:

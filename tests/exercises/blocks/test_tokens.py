@@ -4,7 +4,7 @@ import codecs
 import math
 from functools import lru_cache
 
-import pytest
+from answers import Answers
 
 from tfmlib.exercises.blocks import tokens as exercises
 
@@ -164,25 +164,5 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "function"), [(name, f) for name, found in RIGHT.items() for f in found]
-)
-def test_right_answers_pass(name, function):
-    passed, line = getattr(exercises, f"check_{name}").run(function)
-    assert passed, line
-
-
-@pytest.mark.parametrize(
-    ("name", "function"), [(name, f) for name, found in WRONG.items() for f in found]
-)
-def test_wrong_answers_fail(name, function):
-    passed, line = getattr(exercises, f"check_{name}").run(function)
-    assert not passed
-    assert " for " in line
-    assert "\n" not in line
-
-
-def test_at_least_three_wrong_answers_each():
-    assert set(RIGHT) == set(WRONG)
-    assert all(len(found) >= 2 for found in RIGHT.values())
-    assert all(len(found) >= 3 for found in WRONG.values())
+class TestAnswers(Answers):
+    exercises, right, wrong = exercises, RIGHT, WRONG

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 
-import pytest
+from answers import Answers
 
 from tfmlib.exercises.generation import translation as exercises
 
@@ -128,25 +128,5 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "i"), [(n, i) for n, all_ in RIGHT.items() for i in range(len(all_))]
-)
-def test_accepts(name, i):
-    passed, line = getattr(exercises, f"check_{name}").run(RIGHT[name][i])
-    assert passed, line
-
-
-@pytest.mark.parametrize(
-    ("name", "i"), [(n, i) for n, all_ in WRONG.items() for i in range(len(all_))]
-)
-def test_rejects(name, i):
-    passed, line = getattr(exercises, f"check_{name}").run(WRONG[name][i])
-    assert not passed
-    assert "expected" in line or "raised" in line
-
-
-@pytest.mark.parametrize("name", list(RIGHT))
-def test_not_started(name):
-    passed, line = getattr(exercises, f"check_{name}").run(lambda *a, **k: ...)
-    assert not passed
-    assert "not started" in line
+class TestAnswers(Answers):
+    exercises, right, wrong = exercises, RIGHT, WRONG

@@ -1,7 +1,7 @@
 """Each checker accepts other correct ways to write the function and rejects wrong ones."""
 
-import pytest
 import torch
+from answers import Answers
 
 from tfmlib.exercises.training import batching as exercises
 
@@ -102,25 +102,8 @@ WRONG = {
 }
 
 
-def cases(which):
-    return [
-        pytest.param(getattr(exercises, f"check_{name}"), function, id=f"{name}-{number}")
-        for name, functions in which.items()
-        for number, function in enumerate(functions)
-    ]
-
-
-@pytest.mark.parametrize(("check", "function"), cases(RIGHT))
-def test_other_right_answers_pass(check, function):
-    passed, line = check.run(function)
-    assert passed, line
-
-
-@pytest.mark.parametrize(("check", "function"), cases(WRONG))
-def test_wrong_answers_are_rejected(check, function):
-    passed, line = check.run(function)
-    assert not passed
-    assert line.startswith(check.name)
+class TestAnswers(Answers):
+    exercises, right, wrong = exercises, RIGHT, WRONG
 
 
 def test_an_end_token_left_behind_is_named():

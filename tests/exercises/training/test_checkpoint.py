@@ -8,6 +8,7 @@ import tempfile
 
 import pytest
 import torch
+from answers import Answers
 
 from tfmlib.exercises.training import checkpoint as exercises
 
@@ -129,25 +130,9 @@ WRONG = {
 }
 
 
-def cases(which):
-    return [
-        pytest.param(getattr(exercises, f"check_{name}"), function, id=f"{name}-{number}")
-        for name, functions in which.items()
-        for number, function in enumerate(functions)
-    ]
-
-
-@pytest.mark.parametrize(("check", "function"), cases(RIGHT))
-def test_other_right_answers_pass(check, function):
-    passed, line = check.run(function)
-    assert passed, line
-
-
-@pytest.mark.parametrize(("check", "function"), cases(WRONG))
-def test_wrong_answers_are_rejected(check, function):
-    passed, line = check.run(function)
-    assert not passed
-    assert line.startswith(check.name)
+class TestAnswers(Answers):
+    exercises, right, wrong = exercises, RIGHT, WRONG
+    apart = ("atomic",)
 
 
 @pytest.mark.parametrize(

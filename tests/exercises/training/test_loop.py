@@ -2,8 +2,8 @@
 
 import math
 
-import pytest
 import torch
+from answers import Answers
 from torch import nn
 
 from tfmlib.exercises.training import loop as exercises
@@ -115,22 +115,5 @@ WRONG = {
 }
 
 
-def cases(which):
-    return [
-        pytest.param(getattr(exercises, f"check_{name}"), function, id=f"{name}-{number}")
-        for name, functions in which.items()
-        for number, function in enumerate(functions)
-    ]
-
-
-@pytest.mark.parametrize(("check", "function"), cases(RIGHT))
-def test_other_right_answers_pass(check, function):
-    passed, line = check.run(function)
-    assert passed, line
-
-
-@pytest.mark.parametrize(("check", "function"), cases(WRONG))
-def test_wrong_answers_are_rejected(check, function):
-    passed, line = check.run(function)
-    assert not passed
-    assert line.startswith(check.name)
+class TestAnswers(Answers):
+    exercises, right, wrong = exercises, RIGHT, WRONG

@@ -3,8 +3,8 @@
 import math
 from functools import reduce
 
-import pytest
 import torch
+from answers import Answers
 
 from tfmlib.exercises.transformer import encoder as exercises
 
@@ -90,40 +90,5 @@ WRONG = {
 }
 
 
-def cases(table):
-    return [
-        pytest.param(name, way, id=f"{name}-{i}")
-        for name, ways in table.items()
-        for i, way in enumerate(ways)
-    ]
-
-
-@pytest.mark.parametrize(("name", "way"), cases(RIGHT))
-def test_accepts(name, way):
-    check = getattr(exercises, f"check_{name}")
-    passed, line = check.run(way)
-    assert passed, line
-    check(way, must_pass=True)
-
-
-@pytest.mark.parametrize(("name", "way"), cases(WRONG))
-def test_rejects(name, way, capsys):
-    check = getattr(exercises, f"check_{name}")
-    check(way)  # never raises
-    out = capsys.readouterr().out
-    assert out.count("\n") == 1
-    assert ": for " in out
-    with pytest.raises(AssertionError):
-        check(way, must_pass=True)
-
-
-def test_every_checker_has_both_kinds():
-    names = {n.removeprefix("check_") for n in vars(exercises) if n.startswith("check_")}
-    assert names == set(RIGHT) == set(WRONG)
-    assert min(len(ways) for ways in WRONG.values()) >= 3
-
-
-@pytest.mark.parametrize("name", sorted(RIGHT))
-def test_the_reference_itself_passes(name):
-    check = getattr(exercises, f"check_{name}")
-    assert check.run(check.reference)[0]
+class TestAnswers(Answers):
+    exercises, right, wrong = exercises, RIGHT, WRONG
