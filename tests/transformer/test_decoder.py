@@ -199,3 +199,11 @@ def test_untied_output():
     )
     assert model.output is not None
     assert model(torch.tensor([[1, 2]])).shape == (1, 2, 13)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_logits_are_hidden_states_times_the_output_weight(tied):
+    model = tiny("learned", tied=tied)
+    tokens = torch.tensor([[1, 2, 3, 4]])
+    expected = torch.nn.functional.linear(model.hidden(tokens), model.output_weight)
+    assert torch.equal(model(tokens), expected)

@@ -228,6 +228,28 @@ class LanguageModel(nn.Module):
         if self.embedding.factor != 1.0:
             self.embedding.reset_parameters()  # the scale belongs to this size of the rows
 
+    def hidden(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        *,
+        mask: Bool[Tensor, "..."] | None = None,
+        positions: Int[Tensor, "..."] | None = None,
+        cache: DecoderCache | None = None,
+    ) -> Float[Tensor, "batch time d_model"]:
+        """Hidden states before the output map; arguments as in `forward`."""
+        if positions is None:
+            past = 0 if cache is None else cache.length
+            positions = torch.arange(past, past + tokens.shape[1], device=tokens.device)
+        x = self.embedding(tokens)
+        if self.positions is not None:
+            x = self.positions(x, positions)
+        return self.decoder(self.dropout(x), cache=cache, mask=mask, positions=positions)
+
+    @property
+    def output_weight(self) -> Float[Tensor, "vocab d_model"]:
+        """The matrix that turns hidden states into logits."""
+        return (self.embedding.table if self.output is None else self.output).weight
+
     def forward(
         self,
         tokens: Int[Tensor, "batch time"],
@@ -244,11 +266,5 @@ class LanguageModel(nn.Module):
             positions: [time] or [batch, time]; counted on from the cache if None.
             cache: keys and values of earlier steps.
         """
-        if positions is None:
-            past = 0 if cache is None else cache.length
-            positions = torch.arange(past, past + tokens.shape[1], device=tokens.device)
-        x = self.embedding(tokens)
-        if self.positions is not None:
-            x = self.positions(x, positions)
-        x = self.decoder(self.dropout(x), cache=cache, mask=mask, positions=positions)
+        x = self.hidden(tokens, mask=mask, positions=positions, cache=cache)
         return self.embedding.logits(x) if self.output is None else self.output(x)
