@@ -63,6 +63,7 @@ class Answers:
         out = capsys.readouterr().out
         assert out.count("\n") == 1
         assert ": for " in out
+        assert " at 0x" not in out  # a place in memory tells a reader nothing
         with pytest.raises(AssertionError):
             self.checker(name)(way, must_pass=True)
 

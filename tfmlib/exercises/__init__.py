@@ -39,6 +39,23 @@ class Case:
         return ", ".join(f"{name}={show(value)}" for name, value in bound.items())
 
 
+class Named:
+    """A function that a counterexample can show: by a short text, not by its place in memory."""
+
+    def __init__(self, text: str, function: Callable[..., Any]) -> None:
+        """Keep both."""
+        self.text = text
+        self.function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        """Return the text."""
+        return self.text
+
+
 class Checker:
     """Compare a reader's function with a reference, case by case.
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tfmlib.exercises import Case, Checker
+from tfmlib.exercises import Case, Checker, Named
 
 
 def _draw(*shape: int, seed: int, scale: float = 1.0) -> Tensor:
@@ -44,20 +44,10 @@ check_jacobian = Checker(
 # -- a pre-norm stack ----------------------------------------------------------------------------
 
 
-def _double(x: Tensor) -> Tensor:
-    return 2 * x
-
-
-def _shift(x: Tensor) -> Tensor:
-    return x.roll(1, -1) + 1
-
-
-def _square(x: Tensor) -> Tensor:
-    return x * x
-
-
-def _rms(x: Tensor) -> Tensor:
-    return x / x.square().mean(-1, keepdim=True).sqrt()
+_DOUBLE = Named("2 * h", lambda h: 2 * h)
+_SHIFT = Named("h.roll(1, -1) + 1", lambda h: h.roll(1, -1) + 1)
+_SQUARE = Named("h * h", lambda h: h * h)
+_RMS = Named("x / rms(x)", lambda x: x / x.square().mean(-1, keepdim=True).sqrt())
 
 
 def _pre_norm_stack(
@@ -72,11 +62,11 @@ check_pre_norm = Checker(
     "pre_norm_stack",
     _pre_norm_stack,
     [
-        Case(torch.tensor([[3.0, 4.0]]), [], _rms),
-        Case(torch.tensor([[3.0, 4.0]]), [_shift], _rms),
-        Case(torch.tensor([[3.0, -4.0]]), [_square, _shift], _rms),
-        Case(_draw(3, 4, seed=3, scale=3.0), [_double, _shift, _square], _rms),
-        Case(_draw(2, 3, 8, seed=4), [_shift] * 6, _rms),
+        Case(torch.tensor([[3.0, 4.0]]), [], _RMS),
+        Case(torch.tensor([[3.0, 4.0]]), [_SHIFT], _RMS),
+        Case(torch.tensor([[3.0, -4.0]]), [_SQUARE, _SHIFT], _RMS),
+        Case(_draw(3, 4, seed=3, scale=3.0), [_DOUBLE, _SHIFT, _SQUARE], _RMS),
+        Case(_draw(2, 3, 8, seed=4), [_SHIFT] * 6, _RMS),
     ],
 )
 
