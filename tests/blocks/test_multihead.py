@@ -156,6 +156,9 @@ class Growing:
     def read(self):
         return tuple(torch.cat(parts, dim=2) for parts in zip(*self.kept, strict=True))
 
+    def layout(self, queries):
+        return None
+
 
 @pytest.mark.parametrize("seam", ["none", "rotary", "bias"])
 @pytest.mark.parametrize("split", [(1,) * 6, (4, 1, 1), (2, 4)])

@@ -1,9 +1,19 @@
 """The key-value cache: what it returns, how it follows rows, and what it refuses."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from tfmlib.generation.cache import CachedDecoder, KeyValueCache, KeyValueStore, pad_left
+from tfmlib.generation.cache import (
+    CachedDecoder,
+    KeyValueCache,
+    KeyValueStore,
+    StaticCache,
+    WindowCache,
+    pad_left,
+)
 from tfmlib.generation.sampling import greedy
 from tfmlib.transformer.decoder import LanguageModel, LanguageModelConfig
 from tfmlib.transformer.transformer import Transformer, TransformerConfig
@@ -88,6 +98,7 @@ def test_rows_can_be_reordered_and_dropped(close):
         close(cached(tokens), model.decode(tokens, memory, mask)[:, -1])
 
 
+SCHEMES = ["learned", "sinusoidal", "rotary", "alibi", "t5"]
 PROMPTS = [[3, 4, 5, 6, 7], [8], [9, 10, 3]]
 
 
@@ -100,7 +111,7 @@ def language_model(positions):
     return model.double().eval()
 
 
-@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "alibi", "t5"])
+@pytest.mark.parametrize("positions", SCHEMES)
 def test_padded_rows_are_as_if_each_stood_alone(close, positions):
     model = language_model(positions)
     tokens, padding = pad_left(PROMPTS)
@@ -128,12 +139,133 @@ def test_prompts_to_pad_need_tokens(rows):
         pad_left(rows)
 
 
+SPLITS = [[9], [1] * 9, [4, 5], [3, 1, 1, 4], [8, 1], [2, 3, 1, 3]]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("split", [[9], [1] * 9, [4, 5], [3, 1, 1, 4], [8, 1]])
-def test_any_split_of_the_sequence_gives_the_same(close, dtype, split):
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("kind", [KeyValueCache, StaticCache])
+def test_any_split_of_the_sequence_gives_the_same(close, dtype, split, kind):
     model = language_model("rotary").to(dtype)
     tokens = torch.randint(23, (2, 9), generator=torch.Generator().manual_seed(1))
-    whole, cache, done = model(tokens), KeyValueCache(2, 9), 0
+    whole, cache, done = model(tokens), kind(2, 9), 0
     for count in split:
         close(model(tokens[:, done : done + count], cache=cache), whole[:, done : done + count])
         done += count
+        assert cache.length == done
+
+
+def band(time, window):
+    ones = torch.ones(time, time, dtype=torch.bool)
+    return ones.tril() & ones.triu(1 - window)
+
+
+@pytest.mark.parametrize("positions", SCHEMES)
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("window", [1, 3, 4, 20])
+def test_window_equals_the_whole_sequence_with_a_band_as_its_mask(close, positions, split, window):
+    model = language_model(positions)
+    tokens = torch.randint(23, (2, 9), generator=torch.Generator().manual_seed(1))
+    whole, cache, done = model(tokens, mask=band(9, window)), WindowCache(2, window), 0
+    if window < 9:
+        assert not torch.allclose(whole, model(tokens), atol=1e-3)  # the window does hide something
+    for count in split:
+        close(model(tokens[:, done : done + count], cache=cache), whole[:, done : done + count])
+        done += count
+
+
+def test_a_window_takes_memory_for_what_is_seen_only():
+    model, long, short = language_model("rotary"), KeyValueCache(2, 40), WindowCache(2, 4)
+    for cache in (long, short):
+        for _ in range(30):
+            model(torch.ones(1, 1, dtype=torch.long), cache=cache)
+    # 2 layers x keys and values x positions x d_model x 8 bytes
+    assert (long.bytes(), short.bytes()) == (2 * 2 * 40 * 16 * 8, 2 * 2 * 4 * 16 * 8)
+
+
+def test_a_window_does_not_go_back():
+    model, cache = language_model("rotary"), WindowCache(2, 4)
+    model(torch.ones(1, 3, dtype=torch.long), cache=cache)
+    cache.crop(2)
+    model(torch.ones(1, 3, dtype=torch.long), cache=cache)
+    with pytest.raises(ValueError, match=r"crop to 4 of 5 tokens: a window of 4 has forgotten"):
+        cache.crop(4)
+    cache.crop(5)
+
+
+@pytest.mark.parametrize("positions", SCHEMES)
+@pytest.mark.parametrize("kind", [StaticCache, WindowCache])
+def test_other_caches_follow_padded_rows_that_move(close, positions, kind):
+    model = language_model(positions)
+    tokens, padding = pad_left(PROMPTS)
+    size, width = (40, 40) if kind is StaticCache else (3, 3)
+    step = CachedDecoder(model, kind(2, size), padding=padding)
+    generator = torch.Generator().manual_seed(2)
+    for rows in ([0, 1, 2], [2, 0, 2], [0, 1, 2], [1, 1, 0]):
+        logits = step(tokens)
+        for i, row in enumerate(tokens):
+            alone = row[step.padding[i] :].unsqueeze(0)
+            mask = band(alone.shape[1], width)
+            close(logits[i : i + 1], model(alone, mask=mask)[:, -1])
+        rows = torch.tensor(rows)
+        step.reorder(rows)
+        new = torch.randint(23, (3, 1), generator=generator)
+        tokens = torch.cat([tokens[rows], new], dim=1)
+
+
+def test_static_cache_goes_back_and_says_when_it_is_full(close):
+    model, source, mask = model_and_source()
+    step = CachedDecoder(model.decode, StaticCache(2, 5), memory=source, memory_mask=mask)
+    tokens = torch.randint(3, 23, (3, 5), generator=torch.Generator().manual_seed(3))
+    step(tokens)
+    step.crop(2)
+    assert step.cache.length == 2
+    close(step(tokens[:, :4]), model.decode(tokens[:, :4], source, mask)[:, -1])
+    with pytest.raises(ValueError, match="the cache holds 5 positions; 6 are needed"):
+        step(torch.ones(3, 6, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"crop to 0\.\.5 positions; got 6"):
+        step.crop(6)
+
+
+COMPILED = """
+import torch
+from torch._dynamo.testing import CompileCounter
+from tfmlib.generation.cache import CachedDecoder, KeyValueCache, StaticCache
+from tfmlib.generation.sampling import greedy
+from tfmlib.transformer.decoder import LanguageModel, LanguageModelConfig
+from tfmlib.transformer.transformer import Transformer, TransformerConfig
+
+torch.manual_seed(0)
+sizes = dict(vocab_size=23, d_model=16, n_heads=4)
+translator = Transformer(
+    TransformerConfig(d_ff=32, n_encoder_layers=2, n_decoder_layers=2, **sizes)
+).double().eval()
+source, mask = torch.randint(3, 23, (3, 6)), torch.ones(3, 6, dtype=torch.bool)
+cases = [(translator.decode, {"memory": translator.encode(source, mask), "memory_mask": mask})]
+for positions in ("learned", "rotary", "alibi"):
+    config = LanguageModelConfig(max_length=40, n_layers=2, positions=positions, **sizes)
+    cases.append((LanguageModel(config).double().eval(), {}))
+prompt = torch.randint(3, 23, (3, 4))
+for plain, context in cases:
+    graphs = CompileCounter()
+    compiled = torch.compile(plain, backend=graphs, fullgraph=True, dynamic=False)
+    static = CachedDecoder(compiled, StaticCache(2, 30), prefill=plain, **context)
+    growing = CachedDecoder(plain, KeyValueCache(2, 30), **context)
+    a, b = (greedy(step, prompt, max_new=20) for step in (static, growing))
+    assert torch.equal(a, b), (a, b)
+    print(graphs.frame_count)
+"""
+
+
+def test_a_compiled_step_is_compiled_once():
+    """In a process of its own, without the shape checks, through which a compiler cannot see."""
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["1"] * 4
+
+
+def test_a_layout_needs_causal_attention():
+    layer = language_model("none").decoder.layers[0].self_attention
+    store = WindowCache(1, 3).layers[0].self_attention
+    with pytest.raises(ValueError, match="needs causal attention"):
+        layer(torch.ones(1, 2, 16, dtype=torch.float64), cache=store)

@@ -61,4 +61,4 @@ class FeedForward(nn.Module):
             hidden = self.activation(self.expand(x))  # [... d_ff]
         else:
             hidden = self.activation(self.gate(x)) * self.expand(x)
-        return self.contract(self.dropout(hidden))
+        return self.contract(self.dropout(hidden) if self.training else hidden)

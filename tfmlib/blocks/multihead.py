@@ -11,7 +11,7 @@ stand in its place in a layer.
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,11 +23,26 @@ Rotary = Callable[[Tensor, Tensor], Tensor]  # (heads, positions) -> rotated hea
 PositionBias = Callable[[Tensor, Tensor], Tensor]  # (query, key positions) -> [heads queries keys]
 
 
+class KeyLayout(NamedTuple):
+    """Where the keys of a cache stand that does not hand them out in order, the newest last.
+
+    Attributes:
+        offsets: [keys], position of each key, counted from the newest: 0, the one before it -1.
+        visible: [queries keys], which of them each of the newest queries may attend to.
+    """
+
+    offsets: Int[Tensor, " keys"]
+    visible: Bool[Tensor, "queries keys"]
+
+
 @runtime_checkable
 class AttentionCache(Protocol):
     """Keys and values that one attention module has already computed, [batch kv_heads time d]."""
 
-    length: int
+    @property
+    def length(self) -> int:
+        """Number of positions seen so far."""
+        ...
 
     def update(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Append along time; return all keys and values so far."""
@@ -35,6 +50,10 @@ class AttentionCache(Protocol):
 
     def read(self) -> tuple[Tensor, Tensor]:
         """Return all keys and values so far."""
+        ...
+
+    def layout(self, queries: int) -> KeyLayout | None:
+        """Where the keys of the last update stand, or None: in order, the newest last."""
         ...
 
 
@@ -118,25 +137,33 @@ class MultiHeadAttention(nn.Module):
             cache: with self-attention, keys and values of x are appended to it and all of them are
                 attended to; with cross-attention it is filled once and then read.
         """
-        past = 0 if cache is None or context is not None else cache.length
         q = self._heads(self.project_q(x), self.n_heads)  # [batch heads queries d_head]
-        if positions is None:
+        rotary = self.rotary if context is None else None
+        if positions is None and (rotary is not None or self.position_bias is not None):
+            past = 0 if cache is None or context is not None else cache.length
             positions = torch.arange(past, past + x.shape[1], device=x.device)
+        layout = None
         if context is not None and cache is not None and cache.length:
             k, v = cache.read()
         else:
             source = x if context is None else context
             k = self._heads(self.project_k(source), self.n_kv_heads)
             v = self._heads(self.project_v(source), self.n_kv_heads)
-            if self.rotary is not None and context is None:
-                k = self.rotary(k, positions)
+            if rotary is not None and positions is not None:
+                k = rotary(k, positions)
             if cache is not None:
                 k, v = cache.update(k, v)  # [batch kv_heads keys d_head]
-        if self.rotary is not None and context is None:
-            q = self.rotary(q, positions)
+                layout = None if context is not None else cache.layout(q.shape[2])
+        if rotary is not None and positions is not None:
+            q = rotary(q, positions)
+        if layout is not None:
+            if not causal:
+                raise ValueError("a cache that lays out its keys itself needs causal attention")
+            causal, mask = False, _visible(layout, mask)
         bias = None
-        if self.position_bias is not None:
-            bias = self.position_bias(positions, _key_positions(positions, k.shape[2], context))
+        if self.position_bias is not None and positions is not None:
+            keys = _key_positions(positions, k.shape[2], context, layout)
+            bias = self.position_bias(positions, keys)
         dropout = self.dropout if self.training else 0.0
         out = self.core(
             q, k, v, causal=causal, mask=mask, bias=bias, scale=self.scale, dropout=dropout
@@ -147,15 +174,29 @@ class MultiHeadAttention(nn.Module):
         self, x: Float[Tensor, "batch time width"], heads: int
     ) -> Float[Tensor, "batch heads time d_head"]:
         """Cut the projected features into heads."""
-        return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
-def _key_positions(positions: Tensor, keys: int, context: Tensor | None) -> Tensor:
+def _key_positions(
+    positions: Tensor, keys: int, context: Tensor | None, layout: KeyLayout | None
+) -> Tensor:
     """Positions of the keys: those of a context count from 0, one's own end with the queries'."""
+    if layout is not None:
+        return positions[..., -1:] + layout.offsets
     count = torch.arange(keys, device=positions.device)
     if context is not None:
         return count
     return positions if positions.shape[-1] == keys else positions[..., -1:] - (keys - 1) + count
+
+
+def _visible(layout: KeyLayout, mask: Tensor | None) -> Tensor:
+    """What is visible of the keys as they stand, where a mask speaks of the tokens in order."""
+    if mask is None:
+        return layout.visible
+    time = mask.shape[-1]
+    if time not in (1, layout.offsets.shape[0]):
+        mask = mask[..., (time - 1 + layout.offsets).clamp(0, time - 1)]
+    return mask & layout.visible
 
 
 @contextmanager

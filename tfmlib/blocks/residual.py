@@ -94,9 +94,10 @@ class Residual(nn.Module):
         sublayer: Callable[[Tensor], Tensor],
     ) -> Float[Tensor, "batch time d_model"]:
         """Apply the sub-layer inside the connection."""
-        if self.place == "pre":
-            return x + self.dropout(sublayer(self.norm(x)))
-        return self.norm(x + self.dropout(sublayer(x)))
+        out = sublayer(self.norm(x) if self.place == "pre" else x)
+        if self.training:  # else not even a call: many small ones are what decoding waits for
+            out = self.dropout(out)
+        return x + out if self.place == "pre" else self.norm(x + out)
 
 
 def xavier_init_(model: nn.Module) -> None:

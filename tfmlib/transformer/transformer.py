@@ -121,6 +121,7 @@ class Transformer(nn.Module):
         memory_mask: Bool[Tensor, "batch source"] | None = None,
         *,
         cache: DecoderCache | None = None,
+        positions: Int[Tensor, " target"] | None = None,
     ) -> Float[Tensor, "batch target vocab"]:
         """Logits of the token after each position of the target.
 
@@ -131,12 +132,14 @@ class Transformer(nn.Module):
             memory: what `encode` returned.
             memory_mask: the source's mask again.
             cache: keys and values of earlier steps.
+            positions: of the target; counted on from the cache if None.
         """
-        past = 0 if cache is None else cache.length
-        end, longest = past + target.shape[1], self.config.max_length
-        if end > longest:
-            raise ValueError(f"{end} positions asked for; the table has {longest}")
-        positions = torch.arange(past, end, device=target.device)
+        if positions is None:
+            past = 0 if cache is None else cache.length
+            end, longest = past + target.shape[1], self.config.max_length
+            if end > longest:
+                raise ValueError(f"{end} positions asked for; the table has {longest}")
+            positions = torch.arange(past, end, device=target.device)
         x = self.dropout(self.positions(self.embedding(target), positions))
         x = self.decoder(x, memory, memory_mask=_key_mask(memory_mask), cache=cache)
         return self.embedding.logits(x) if self.output is None else self.output(x)
