@@ -62,6 +62,34 @@ def test_added_positions(scheme, close):
         scheme(torch.zeros(1, 31, 8))
 
 
+@pytest.mark.parametrize("scheme", [SinusoidalPositions(30, 8), LearnedPositions(30, 8, offset=2)])
+def test_positions_outside_the_table(scheme, close):
+    """Named in both directions; a negative one would silently count from the end."""
+    x = torch.zeros(2, 3, 8)
+    close(scheme(x, torch.tensor([27, 28, 29]))[0, 0], scheme(torch.zeros(1, 30, 8))[0, 27])
+    with pytest.raises(ValueError, match=r"expected positions from 0 to 29.*got 28 to 30"):
+        scheme(x, torch.arange(28, 31))
+    with pytest.raises(ValueError, match=r"expected positions from 0 to 29.*got -2 to 0"):
+        scheme(x, torch.tensor([[0, 0, 0], [-2, -1, 0]]))
+    assert scheme(torch.zeros(2, 0, 8), torch.arange(0)).shape == (2, 0, 8)
+
+
+@pytest.mark.parametrize("scheme", [SinusoidalPositions(30, 8), LearnedPositions(30, 8)])
+@pytest.mark.parametrize("shape", [(1,), (4,), (2, 1), (2, 1, 3), ()])
+def test_positions_that_do_not_fit_the_tokens(scheme, shape):
+    """One position for three tokens would silently be broadcast to all of them."""
+    with pytest.raises(ValueError, match=r"\[time\] or \[batch, time\] with time=3; got"):
+        scheme(torch.zeros(2, 3, 8), torch.zeros(shape, dtype=torch.long))
+
+
+@pytest.mark.parametrize("scheme", [SinusoidalPositions(30, 8), LearnedPositions(30, 8)])
+def test_positions_on_another_device_are_not_read(scheme):
+    """Reading them would wait for a GPU; "meta" has no values, so that reading them fails."""
+    there = scheme.to("meta")
+    positions = torch.zeros(3, dtype=torch.long, device="meta")
+    assert there(torch.zeros(2, 3, 8, device="meta"), positions).shape == (2, 3, 8)
+
+
 def test_learned_offset():
     scheme = LearnedPositions(4, 8, offset=2)
     assert scheme.table.weight.shape == (6, 8)

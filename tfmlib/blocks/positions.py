@@ -59,7 +59,12 @@ class SinusoidalPositions(nn.Module):
         x: Float[Tensor, "batch time d_model"],
         positions: Int[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "batch time d_model"]:
-        """Add the rows of `positions`, [time] or [batch, time]; 0, 1, 2, ... if None."""
+        """Add the rows of `positions`, [time] or [batch, time]; 0, 1, 2, ... if None.
+
+        Raises:
+            ValueError: there are more positions than rows, or not one for every token of x; on
+                the CPU also if a position lies outside the table.
+        """
         return x + _rows(self.table, x, positions)
 
 
@@ -86,7 +91,12 @@ class LearnedPositions(nn.Module):
         x: Float[Tensor, "batch time d_model"],
         positions: Int[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "batch time d_model"]:
-        """Add the rows of `positions`, [time] or [batch, time]; 0, 1, 2, ... if None."""
+        """Add the rows of `positions`, [time] or [batch, time]; 0, 1, 2, ... if None.
+
+        Raises:
+            ValueError: there are more positions than rows, or not one for every token of x; on
+                the CPU also if a position lies outside the table.
+        """
         return x + _rows(self.table.weight[self.offset :], x, positions)
 
 
@@ -233,9 +243,26 @@ class T5RelativeBias(nn.Module):
 
 
 def _rows(table: Tensor, x: Tensor, positions: Tensor | None) -> Tensor:
-    """Rows of a position table for x, [batch, time, d_model]."""
-    if positions is not None:
-        return table[positions]
-    if x.shape[1] > table.shape[0]:
-        raise ValueError(f"{x.shape[1]} positions asked for; the table has {table.shape[0]}")
-    return table[: x.shape[1]]
+    """Rows of a position table for x, [batch, time, d_model].
+
+    How many positions there are is known from the shapes. Which they are is looked at on the CPU
+    only: elsewhere it would stop the host until the device has caught up.
+    """
+    time, length = x.shape[1], table.shape[0]
+    if positions is None:
+        if time > length:
+            raise ValueError(f"{time} positions asked for; the table has {length}")
+        return table[:time]
+    if positions.dim() not in (1, 2) or positions.shape[-1] != time:
+        raise ValueError(
+            f"expected positions of shape [time] or [batch, time] with time={time}; "
+            f"got {list(positions.shape)}"
+        )
+    if positions.device.type == "cpu" and positions.numel() and not torch.compiler.is_compiling():
+        low, high = positions.min().item(), positions.max().item()
+        if low < 0 or high >= length:
+            raise ValueError(
+                f"expected positions from 0 to {length - 1}, the rows of the table; "
+                f"got {low} to {high}"
+            )
+    return table[positions]
