@@ -1,0 +1,86 @@
+"""Weights of 8 bits for decoding: a quarter of the bytes to read for every token.
+
+Decoding one sequence multiplies every matrix by a single vector, so it waits for the weights to
+come from memory. Each row of a matrix is stored as whole numbers from -127 to 127 and one scale,
+as in Jacob et al. 2018, section 2.1, without a zero point. The vector is rounded to bfloat16 only
+and keeps its range, so that large values in a few features do no harm (those are what Dettmers et
+al. 2022, section 3, have to treat apart when the vector is brought to 8 bits as well).
+"""
+
+import torch
+from jaxtyping import Float, Int8
+from torch import Tensor, nn
+
+LEVELS = 127
+
+
+def quantize_rows(
+    weight: Float[Tensor, "out in"],
+) -> tuple[Int8[Tensor, "out in"], Float[Tensor, " out"]]:
+    """Return whole numbers and one scale a row: weight = numbers * scale, within half a scale."""
+    scale = weight.abs().amax(dim=1) / LEVELS
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))  # a row of zeros stays zeros
+    numbers = (weight / scale.unsqueeze(1)).round().clamp(-LEVELS, LEVELS)
+    return numbers.to(torch.int8), scale
+
+
+class Int8Linear(nn.Module):
+    """A linear map whose weights have 8 bits, for inference only.
+
+    On the CPU a float32 input is rounded to bfloat16, and the weights are widened as they are read.
+    Elsewhere, in float64, and where a size is no multiple of 32, they are widened before the
+    product, which saves memory but no time.
+
+    Args:
+        linear: the map to take the weights of.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        numbers, scale = quantize_rows(linear.weight.detach().float())
+        bias = None if linear.bias is None else linear.bias.detach().float()
+        self.numbers, self.scale = nn.Buffer(numbers), nn.Buffer(scale)
+        self.bias = None if bias is None else nn.Buffer(bias)
+        # PyTorch's kernel reads whole vectors of numbers, and over the end of other matrices.
+        self.whole = all(size % 32 == 0 for size in numbers.shape)
+
+    def forward(self, x: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
+        """Multiply by the weights, add the bias."""
+        if self.whole and x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16):
+            rows = x.reshape(-1, x.shape[-1]).bfloat16()
+            out = torch._weight_int8pack_mm(rows, self.numbers, self.scale.bfloat16())
+            out = out.to(x.dtype).view(*x.shape[:-1], -1)
+        else:
+            out = x @ (self.numbers.to(x.dtype) * self.scale.to(x.dtype).unsqueeze(1)).T
+        return out if self.bias is None else out + self.bias.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Return the sizes, as `nn.Linear` shows them."""
+        out, into = self.numbers.shape
+        return f"in_features={into}, out_features={out}, bias={self.bias is not None}"
+
+
+def quantize_(model: nn.Module) -> int:
+    """Replace every `nn.Linear` in the model by an `Int8Linear`; return the bytes that it saves.
+
+    Embeddings, and an output map that shares their table, stay as they are.
+
+    Raises:
+        ValueError: there is no linear map in the model.
+    """
+    linears = [
+        (module, name, child)
+        for module in model.modules()
+        for name, child in module.named_children()
+        if isinstance(child, nn.Linear)
+    ]
+    if not linears:
+        raise ValueError(f"{type(model).__name__} has no nn.Linear to quantize")
+    saved, done = 0, dict[int, Int8Linear]()
+    for module, name, child in linears:
+        if id(child) not in done:  # a map that stands in two places stays one
+            done[id(child)] = Int8Linear(child)
+            saved += child.weight.numel() * (child.weight.element_size() - 1)
+            saved -= child.weight.shape[0] * 4
+        setattr(module, name, done[id(child)])
+    return saved
