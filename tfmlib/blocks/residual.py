@@ -63,8 +63,8 @@ class Residual(nn.Module):
     """The connection around a sub-layer f.
 
     Post-norm, the original: norm(x + dropout(f(x))). Pre-norm: x + dropout(f(norm(x))), which
-    leaves a path without any norm from the input to the output of a stack, and so needs one norm
-    at its end.
+    leaves a path without any norm from the input to the output of a stack. What leaves it grows
+    with depth, which is why published models put one norm at its end.
 
     Args:
         d_model: number of features.
