@@ -1,5 +1,6 @@
 """The key-value cache: what it returns, how it follows rows, and what it refuses."""
 
+import shutil
 import subprocess
 import sys
 
@@ -259,9 +260,38 @@ for plain, context in cases:
 
 def test_a_compiled_step_is_compiled_once():
     """In a process of its own, without the shape checks, through which a compiler cannot see."""
-    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["1"] * 4
+
+
+FOR_THE_PROCESSOR = """
+import torch
+from tfmlib.generation.cache import CachedDecoder, KeyValueCache, StaticCache, compile_step
+from tfmlib.generation.sampling import greedy
+from tfmlib.transformer.decoder import LanguageModel, LanguageModelConfig
+
+torch.manual_seed(0)
+config = LanguageModelConfig(max_length=16, n_layers=1, vocab_size=23, d_model=32, n_heads=2)
+model = LanguageModel(config).eval()
+for parameter in model.parameters():
+    parameter.data += 0.3 * torch.randn_like(parameter)
+prompt = torch.randint(3, 23, (1, 4))
+plain = greedy(CachedDecoder(model, KeyValueCache(1, 16)), prompt, max_new=12)
+step = CachedDecoder(compile_step(model), StaticCache(1, 16), prefill=model)
+assert torch.equal(greedy(step, prompt, max_new=12), plain)
+assert len(set(plain[0].tolist())) > 4
+"""
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
+def test_a_step_compiled_for_the_processor_writes_the_same():
+    done = subprocess.run(
+        [sys.executable, "-c", FOR_THE_PROCESSOR], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_layout_needs_causal_attention():

@@ -8,7 +8,7 @@ drives a model with any of them.
 """
 
 from tfmlib.generation.cache.decoding import CachedDecoder, pad_left
-from tfmlib.generation.cache.static import StaticCache
+from tfmlib.generation.cache.static import StaticCache, compile_step
 from tfmlib.generation.cache.store import KeyValueCache, KeyValueStore, LayerCache
 from tfmlib.generation.cache.window import WindowCache
 
@@ -19,5 +19,6 @@ __all__ = [
     "LayerCache",
     "StaticCache",
     "WindowCache",
+    "compile_step",
     "pad_left",
 ]

@@ -5,6 +5,9 @@ another program. Here the whole memory is handed out at every step, and a mask t
 a position on the device says how much of it counts.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -70,7 +73,7 @@ class StaticStore(KeyValueStore):
 class StaticCache(KeyValueCache):
     """What a decoder remembers, in tensors whose shapes never change.
 
-        step = CachedDecoder(torch.compile(model), StaticCache(12, 1024), prefill=model)
+        step = CachedDecoder(compile_step(model), StaticCache(12, 1024), prefill=model)
 
     Args:
         n_layers: number of decoder layers.
@@ -79,3 +82,20 @@ class StaticCache(KeyValueCache):
 
     def _store(self) -> KeyValueStore:
         return StaticStore(self.max_length)
+
+
+def compile_step(decode: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Compile a decoder for one new token at a time, with a `StaticCache`.
+
+    The first call takes some tens of seconds, and needs a C++ compiler on the CPU; all later ones
+    run the same code, as long as batch and cache keep their shapes.
+
+    On a CUDA device the step is recorded as one CUDA graph, which spares the launch of each kernel.
+    On the CPU the product of a matrix and a single vector becomes a loop that is fused with what
+    stands around it: it reads the weights at the speed of the memory, which the library that
+    PyTorch calls for products does not on every processor.
+    """
+    if torch.cuda.is_available():
+        return torch.compile(decode, dynamic=False, mode="reduce-overhead")
+    options: dict[str, Any] = {"post_grad_fusion_options": {"decompose_mm_pass": {}}}
+    return torch.compile(decode, dynamic=False, options=options)
