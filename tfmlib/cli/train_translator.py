@@ -34,12 +34,12 @@ class Settings:
     n_layers: int = 4
     dropout: float = 0.2
     norm_place: str = "pre"
-    epochs: int = 15
+    epochs: int = 25
     peak_lr: float = 4e-3
     warmup: int = 500
     batch_tokens: int = 2000
     label_smoothing: float = 0.1
-    average: int = 5
+    average: int = 8
     seed: int = 0
     precision: str = "fp32"
     casing: Casing = field(default_factory=Casing)
