@@ -2,7 +2,8 @@
 
     python -m tfmlib translation train --train train.de.gz train.en.gz \\
         --valid val.de.gz val.en.gz --out run
-    python -m benchmarks.multi30k --run run --test test_2016_flickr.de.gz test_2016_flickr.en.gz \\
+    python -m benchmarks.multi30k --run run --train train.de.gz train.en.gz \\
+        --test test_2016_flickr.de.gz test_2016_flickr.en.gz \\
         --out tfmlib/records/multi30k_de_en.json
 """
 
@@ -12,6 +13,7 @@ import io
 import json
 from pathlib import Path
 
+from benchmarks.translation_analysis import analyse
 from tfmlib import records
 from tfmlib.cli.main import main as tfmlib_command
 from tfmlib.data.parallel import read_parallel
@@ -25,7 +27,9 @@ def main() -> None:
     """Score the run on the test set and write the record."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--run", type=Path, required=True, help="the folder of the run")
-    parser.add_argument("--test", type=Path, nargs=2, required=True, help="the test set")
+    pair = {"type": Path, "nargs": 2, "metavar": ("SRC", "TGT"), "required": True}
+    parser.add_argument("--train", **pair, help="the training text, to count its words")
+    parser.add_argument("--test", **pair, help="the test set")
     parser.add_argument("--out", type=Path, required=True, help="the record to write")
     options = parser.parse_args()
     translations = options.run / "test.txt"
@@ -43,8 +47,10 @@ def main() -> None:
             minutes = round(last_cpu / 60, 2)
             loss = round(entry["valid_loss"], 4)
             curve.append({"step": entry["step"], "valid_loss": loss, "cpu_minutes": minutes})
-    written = translations.read_text(encoding="utf-8").split("\n")
+    written = translations.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     pairs = read_parallel(*options.test)
+    sources, references = zip(*pairs, strict=True)
+    training_targets = [target for _, target in read_parallel(*options.train)]
     model = Translator.load(options.run).model
     records.save(
         options.out,
@@ -54,6 +60,7 @@ def main() -> None:
             "parameters": sum(p.numel() for p in model.parameters()),
             "cpu_minutes": round(last_cpu / 60, 2),
             "curve": curve,
+            "analysis": analyse(sources, references, written, training_targets),
             "samples": [[*pairs[i], written[i]] for i in SAMPLED],
         },
         command="see benchmarks/multi30k.py",
