@@ -5,6 +5,15 @@ book-keeping that lets a run be killed at any moment and go on.
 """
 
 from tfmlib.training.loop.settings import Evaluate, History, TrainingConfig
-from tfmlib.training.loop.steps import Batches, Loss, add_gradients, train
+from tfmlib.training.loop.steps import Batches, Gradients, Loss, add_gradients, train
 
-__all__ = ["Batches", "Evaluate", "History", "Loss", "TrainingConfig", "add_gradients", "train"]
+__all__ = [
+    "Batches",
+    "Evaluate",
+    "Gradients",
+    "History",
+    "Loss",
+    "TrainingConfig",
+    "add_gradients",
+    "train",
+]

@@ -22,6 +22,9 @@ from tfmlib.training.optimizer import Schedule, linear_cooldown
 Loss = Callable[[nn.Module, Any], tuple[Tensor, int | Tensor]]
 """loss(model, batch) -> (loss summed over the target tokens of the batch, number of these)."""
 
+Gradients = Callable[..., tuple[float, int]]
+"""Called as `add_gradients` is, and does the same in a way of its own."""
+
 
 @runtime_checkable
 class Batches(Protocol):
@@ -75,6 +78,7 @@ def train(
     evaluate: Evaluate | None = None,
     folder: Path | str | None = None,
     device: torch.device | str = "cpu",
+    gradients: Gradients = add_gradients,
     progress: bool = True,
     on_log: Callable[[dict[str, Any]], None] | None = None,
     should_stop: Callable[[int], bool] | None = None,
@@ -84,7 +88,8 @@ def train(
     `loss(model, batch)` returns the loss summed over the batch's target tokens and their number;
     `evaluate(model)` a dictionary of numbers (called in evaluation mode, without gradients; random
     numbers it draws do not change the training). `on_log` gets every record. `should_stop(step)`
-    is asked after every step: True saves a checkpoint and returns.
+    is asked after every step: True saves a checkpoint and returns. `gradients` stands in for
+    `add_gradients`, to go on when memory runs out, for one.
 
     With a `folder` there are `history.jsonl`, `checkpoint/` (replaced every
     `config.checkpoint_every` steps and at the end) and, where asked for, `best.safetensors` and
@@ -118,7 +123,7 @@ def train(
             micro_batches = []
             for run.epoch, run.index, batch in islice(stream, config.accumulate):
                 micro_batches.append(_move(batch, device))
-            total, tokens = add_gradients(
+            total, tokens = gradients(
                 model, micro_batches, loss, precision=config.precision, scaler=scaler
             )
             scaler.unscale_(optimizer)
