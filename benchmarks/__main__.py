@@ -8,6 +8,7 @@ timed, that both give the same numbers.
 """
 
 import argparse
+import copy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,8 +21,10 @@ from tqdm import tqdm
 
 from benchmarks.side_by_side import Measure, Result, run, table
 from tfmlib import records
+from tfmlib.data.source_code import CHARACTERS, source_code, windows
 from tfmlib.generation.beam import beam_search
-from tfmlib.generation.cache import CachedDecoder, KeyValueCache
+from tfmlib.generation.cache import CachedDecoder, KeyValueCache, StaticCache, compile_step
+from tfmlib.generation.quantization import quantize_
 from tfmlib.generation.sampling import greedy
 from tfmlib.transformer.decoder import LanguageModel, LanguageModelConfig
 from tfmlib.transformer.transformer import Transformer, TransformerConfig
@@ -30,12 +33,12 @@ LAYERS, HEADS, WIDTH, CONTEXT, VOCAB = 6, 6, 384, 256, 65
 PROMPT, NEW = 32, 200
 
 
-def ours() -> LanguageModel:
+def ours(vocab: int = VOCAB) -> LanguageModel:
     """Our decoder-only model of the common shape."""
     torch.manual_seed(0)
     return LanguageModel(
         LanguageModelConfig(
-            vocab_size=VOCAB, max_length=CONTEXT, d_model=WIDTH, n_heads=HEADS, n_layers=LAYERS
+            vocab_size=vocab, max_length=CONTEXT, d_model=WIDTH, n_heads=HEADS, n_layers=LAYERS
         )
     )
 
@@ -46,7 +49,7 @@ def gpt2(model: LanguageModel) -> nn.Module:
 
     theirs = GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=VOCAB,
+            vocab_size=model.config.vocab_size,
             n_positions=CONTEXT,
             n_embd=WIDTH,
             n_layer=LAYERS,
@@ -169,45 +172,94 @@ def prompt_of(model: nn.Module) -> Tensor:
     return torch.randint(VOCAB, (1, PROMPT), generator=torch.Generator().manual_seed(1))
 
 
+def written(model: LanguageModel, prompt: Tensor, *, compiled: bool) -> Callable[[], Tensor]:
+    """Return a function that continues the prompt greedily; compiled, it is run once for that."""
+    step = compile_step(model) if compiled else model
+
+    def write() -> Tensor:
+        longest = PROMPT + NEW
+        cache = StaticCache(LAYERS, longest) if compiled else KeyValueCache(LAYERS, longest)
+        return greedy(CachedDecoder(step, cache, prefill=model), prompt, max_new=NEW)
+
+    write()
+    return write
+
+
+def generated(theirs: nn.Module, prompt: Tensor, **how: object) -> Callable[[], Tensor]:
+    """Return a function that continues the prompt by transformers' generate."""
+    return lambda: theirs.generate(
+        prompt, max_new_tokens=NEW, do_sample=False, use_cache=True, pad_token_id=0, **how
+    )
+
+
 def decoding_greedy() -> Measure:
     """Greedy decoding with a cache, one sequence, against transformers' generate."""
     model = ours()
-    theirs = gpt2(model).eval()
-    prompt = prompt_of(model)
-
-    def mine() -> Tensor:
-        decoder = CachedDecoder(model, KeyValueCache(LAYERS, PROMPT + NEW))
-        return greedy(decoder, prompt, max_new=NEW)
-
-    def generated() -> Tensor:
-        return theirs.generate(
-            prompt, max_new_tokens=NEW, do_sample=False, use_cache=True, pad_token_id=0
-        )
-
-    if not torch.equal(mine(), generated()):
+    theirs = generated(gpt2(model).eval(), prompt := prompt_of(model))
+    work = {
+        "tfmlib, compiled step": written(model, prompt, compiled=True),
+        "transformers GPT-2": theirs,
+        "tfmlib, not compiled": written(model, prompt, compiled=False),
+    }
+    wanted = theirs()
+    if not all(torch.equal(write(), wanted) for write in work.values()):
         raise AssertionError("the contestants write different tokens")
-    work = {"tfmlib": mine, "transformers GPT-2": generated}
     return Measure("greedy, 32 + 200 tokens", work, NEW, "tokens", 1.5, "the same tokens")
+
+
+def trained(steps: int = 200) -> LanguageModel:
+    """Our model after a short training on source code, in bf16 autocast."""
+    model = ours(len(CHARACTERS)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=True)
+    batches = windows(source_code().train, 128, batch=8)
+    for step in tqdm(range(steps), desc="training the model whose text is compared"):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * min(1, (step + 1) / 30) * (1 - step / steps)
+        tokens, following = next(batches)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(tokens)
+        optimizer.zero_grad()
+        cross_entropy(logits.float().flatten(0, 1), following.flatten()).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return model.eval()
+
+
+def decoding_narrow() -> Measure:
+    """The same with weights of fewer bits, and how many of 40 texts stay what they were."""
+    model, prompts = trained(), 40
+    valid = source_code().valid
+    starts = torch.randint(
+        len(valid) - PROMPT, (prompts,), generator=torch.Generator().manual_seed(1)
+    )
+    batch = torch.stack([valid[start : start + PROMPT] for start in starts.tolist()])
+    wanted = written(model, batch, compiled=False)()
+    work, same = {}, []
+    theirs = generated(gpt2(model).eval(), batch[:1])
+    for dtype in (torch.bfloat16, torch.int8):
+        narrow, name = copy.deepcopy(model), str(dtype).removeprefix("torch.")
+        quantize_(narrow, dtype)
+        equal = (written(narrow, batch, compiled=False)() == wanted).all(dim=1)
+        same.append(f"{int(equal.sum())} of {prompts} texts stay the same in {name}")
+        work[f"tfmlib, {name}, compiled step"] = written(narrow, batch[:1], compiled=True)
+        work.setdefault("transformers GPT-2", theirs)
+    work["tfmlib, fp32, compiled step"] = written(model, batch[:1], compiled=True)
+    name = "greedy, weights of fewer bits"
+    return Measure(name, work, NEW, "tokens", 3.0, "; ".join(same))
 
 
 def decoding_beam() -> Measure:
     """Beam search with 4 beams, against transformers' generate."""
     model = ours()
-    theirs = gpt2(model).eval()
-    prompt = prompt_of(model)
+    theirs = generated(gpt2(model).eval(), prompt := prompt_of(model), num_beams=4)
 
     def mine() -> Tensor:
         decoder = CachedDecoder(model, KeyValueCache(LAYERS, PROMPT + NEW))
         found = beam_search(decoder, prompt, beam=4, max_new=NEW, end_id=VOCAB)
         return found.tokens[:, 0]
 
-    def generated() -> Tensor:
-        return theirs.generate(
-            prompt, max_new_tokens=NEW, num_beams=4, do_sample=False, pad_token_id=0
-        )
-
-    same = bool(torch.equal(mine(), generated()))
-    work = {"tfmlib": mine, "transformers GPT-2": generated}
+    same = bool(torch.equal(mine(), theirs()))
+    work = {"tfmlib": mine, "transformers GPT-2": theirs}
     checked = "the same tokens" if same else "both end after 200 tokens; the tokens differ"
     return Measure("beam 4, 32 + 200 tokens", work, NEW, "tokens", 1.5, checked)
 
@@ -262,6 +314,7 @@ MEASURES: dict[str, Callable[[], Measure]] = {
     "training_fp32": training_fp32,
     "training_bf16": training_bf16,
     "greedy": decoding_greedy,
+    "narrow": decoding_narrow,
     "beam": decoding_beam,
     "encoder_decoder": encoder_decoder,
 }

@@ -243,13 +243,17 @@ translator = Transformer(
 ).double().eval()
 source, mask = torch.randint(3, 23, (3, 6)), torch.ones(3, 6, dtype=torch.bool)
 cases = [(translator.decode, {"memory": translator.encode(source, mask), "memory_mask": mask})]
-for positions in ("learned", "rotary", "alibi"):
-    config = LanguageModelConfig(max_length=40, n_layers=2, positions=positions, **sizes)
+for positions, heads in (("learned", 4), ("rotary", 2), ("alibi", 4)):
+    config = LanguageModelConfig(
+        max_length=40, n_layers=2, positions=positions, n_kv_heads=heads, **sizes
+    )
     cases.append((LanguageModel(config).double().eval(), {}))
 prompt = torch.randint(3, 23, (3, 4))
 for plain, context in cases:
     graphs = CompileCounter()
     compiled = torch.compile(plain, backend=graphs, fullgraph=True, dynamic=False)
+    if not context:
+        context["padding"] = torch.tensor([0, 2, 3])
     static = CachedDecoder(compiled, StaticCache(2, 30), prefill=plain, **context)
     growing = CachedDecoder(plain, KeyValueCache(2, 30), **context)
     a, b = (greedy(step, prompt, max_new=20) for step in (static, growing))

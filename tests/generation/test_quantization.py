@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tfmlib.generation.cache import CachedDecoder, KeyValueCache
-from tfmlib.generation.quantization import Int8Linear, quantize_, quantize_rows
+from tfmlib.generation.quantization import HalfLinear, Int8Linear, quantize_, quantize_rows
 from tfmlib.generation.sampling import greedy
 from tfmlib.transformer.decoder import LanguageModel, LanguageModelConfig
 
@@ -74,6 +74,33 @@ def test_a_whole_model():
     quantize_(again)
     again.load_state_dict(small.state_dict())
     assert torch.equal(again(tokens), near)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1, 12), (12,), (2, 3, 12)])
+def test_half_the_bits_are_the_rounded_weights(dtype, bias, shape):
+    torch.manual_seed(0)
+    linear, x = nn.Linear(12, 5, bias=bias).double(), torch.randn(shape, dtype=torch.float64)
+    ours, rounded = HalfLinear(linear, dtype), copy.deepcopy(linear)
+    rounded.weight.data = linear.weight.detach().to(dtype).double()
+    torch.testing.assert_close(ours(x), rounded(x))
+    assert not torch.equal(rounded.weight, linear.weight)
+
+
+def test_a_whole_model_with_half_the_bits():
+    model = language_model()
+    small = copy.deepcopy(model)
+    weights = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear))
+    assert quantize_(small, torch.bfloat16) == 2 * weights
+    tokens = torch.randint(23, (2, 9))
+    logits, near = model(tokens), small(tokens)
+    assert 0 < (logits - near).abs().max() < 0.02 * logits.abs().max()
+
+
+def test_other_numbers_are_refused():
+    with pytest.raises(ValueError, match=r"torch\.int8, .*; got torch\.float64"):
+        quantize_(language_model(), torch.float64)
 
 
 def test_shared_maps_stay_shared():
