@@ -1,0 +1,58 @@
+"""The record of decoding_cost.py is what the script makes."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tfmlib import records
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+cost = importlib.import_module("benchmarks.decoding_cost")
+
+RECORD = records.load("decoding_cost")
+NUMBERS = RECORD["numbers"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_settings_are_those_of_the_script():
+    assert RECORD["settings"] == cost.SETTINGS
+    assert RECORD["seeds"] == [cost.SEED]
+    assert NUMBERS["parameters"] == cost.Writers().parameters()
+
+
+def test_every_position_is_there_and_rounds_are_in_order():
+    positions = [str(p) for p in cost.SETTINGS["positions"]]
+    for kind in ("multiplications", "bytes", "relative time"):
+        assert list(NUMBERS[kind]) == list(cost.SETTINGS["repeats"])
+        assert all(list(by) == positions for by in NUMBERS[kind].values())
+    for by in NUMBERS["relative time"].values():
+        assert all(low <= middle <= high for low, middle, high in by.values())
+
+
+def test_counts_come_out_again():
+    found = cost.counts(cost.SETTINGS | {"positions": [64, 256]})
+    for kind, by_writer in found.items():
+        for name, by_position in by_writer.items():
+            for position, number in by_position.items():
+                assert number == NUMBERS[kind][name][position]
+
+
+def test_times_come_out_again():
+    """Roughly, as other work may share the processor."""
+    found = cost.times(cost.SETTINGS | {"positions": [64, 1024], "rounds": 3})
+    middle = {name: {p: ts[1] for p, ts in by.items()} for name, by in found.items()}
+    for position in ("64", "1024"):
+        recorded = {n: by[position][1] for n, by in NUMBERS["relative time"].items()}
+        for name in ("without a cache", "with a cache"):
+            ratio = middle[name][position] / middle["LSTM"][position]
+            assert recorded[name] / 3 < ratio < recorded[name] * 3
