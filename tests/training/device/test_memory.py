@@ -7,6 +7,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from tfmlib.training.device import (
     count_memory,
+    memory_limit,
     next_token_loss,
     peak_memory,
     recompute_layers,
@@ -145,6 +146,37 @@ def test_peak_by_hand():
     assert peak_memory(lambda: None) == 0
     kept = torch.zeros(500)
     assert peak_memory(lambda: kept.add_(1)) == 0
+
+
+def test_a_limit_of_memory():
+    before = torch.zeros(1000)
+    with memory_limit(8100):
+        x = before + 1  # 4 000 bytes
+        y = x + 1  # 8 000, as much as there is
+        with pytest.raises(torch.OutOfMemoryError, match="4,000 bytes more than the 8,000 in use"):
+            y + 1
+        del x
+        assert (y + 1).sum() == 3000  # what was let go is there again
+    assert (y + 1 + y.exp()).isfinite().all()
+
+
+def test_a_step_fits_into_its_peak_and_not_into_less():
+    model = language_model(vocab_size=1500)
+    tokens = torch.randint(0, 1500, (4, 33))
+
+    def step():
+        model.zero_grad(set_to_none=True)
+        next_token_loss(model, tokens, chunk=None)[0].backward()
+
+    step()
+    model.zero_grad(set_to_none=True)
+    peak = peak_memory(step)
+    model.zero_grad(set_to_none=True)
+    with memory_limit(peak):
+        step()
+    model.zero_grad(set_to_none=True)
+    with pytest.raises(torch.OutOfMemoryError), memory_limit(peak - 1):
+        step()
 
 
 def test_peak_of_cuda_is_the_allocators(monkeypatch):

@@ -11,6 +11,7 @@ from tfmlib.training.device.memory import (
     Memory,
     Saved,
     count_memory,
+    memory_limit,
     peak_memory,
     saved_for_backward,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "keep_freed_memory",
     "language_model_flops",
     "measure_peak",
+    "memory_limit",
     "mfu",
     "next_token_loss",
     "peak_memory",

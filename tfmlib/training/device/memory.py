@@ -146,11 +146,23 @@ def peak_memory(run: Callable[[], object], device: torch.device | str = "cpu") -
     return live.peak
 
 
+@contextmanager
+def memory_limit(limit: int) -> Iterator[None]:
+    """Let the CPU run out of memory when new tensors take more than `limit` bytes at once.
+
+    A small card, for those who have none: what is made inside the context counts, what was there
+    before does not. Raises torch.OutOfMemoryError from the operation whose result is too much.
+    """
+    with _Live(limit):
+        yield
+
+
 class _Live(TorchDispatchMode):
     """Follows the memory of every tensor that an operation returns."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
         super().__init__()
+        self.limit = limit
         self.now = self.peak = 0
         self.known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
@@ -169,8 +181,13 @@ class _Live(TorchDispatchMode):
         """Count a piece of memory until it goes."""
         if storage in self.known:
             return
-        self.known.add(storage)
         size = storage.nbytes()
+        if self.limit is not None and self.now + size > self.limit:
+            raise torch.OutOfMemoryError(
+                f"out of memory: {size:,} bytes more than the {self.now:,} in use would be over "
+                f"the limit of {self.limit:,}"
+            )
+        self.known.add(storage)
         self.now += size
         self.peak = max(self.peak, self.now)
         weakref.finalize(storage, self.forget, size)
