@@ -258,6 +258,10 @@ for plain, context in cases:
     growing = CachedDecoder(plain, KeyValueCache(2, 30), **context)
     a, b = (greedy(step, prompt, max_new=20) for step in (static, growing))
     assert torch.equal(a, b), (a, b)
+    for _ in range(3):  # tokens that grow, and so have other strides at each step
+        a = torch.cat([a, static(a).argmax(-1, keepdim=True)], 1)
+        b = torch.cat([b, growing(b).argmax(-1, keepdim=True)], 1)
+        assert torch.equal(a, b), (a, b)
     print(graphs.frame_count)
 """
 

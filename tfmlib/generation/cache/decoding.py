@@ -70,7 +70,10 @@ class CachedDecoder:
         self._seen = time
         decode = self.decode if past or self.prefill is None else self.prefill
         how = self._places(past, time, self.cache.max_length if static else time, tokens.device)
-        return decode(tokens[:, past:], cache=self.cache, **how, **self.context)[:, -1]
+        new = tokens[:, past:]
+        if static:  # strides of its own: a compiled step is one for these, and not for each length
+            new = new.clone(memory_format=torch.contiguous_format)
+        return decode(new, cache=self.cache, **how, **self.context)[:, -1]
 
     def _places(
         self, past: int, time: int, keys: int, device: torch.device
