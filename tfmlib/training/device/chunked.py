@@ -2,7 +2,7 @@
 
 The gradient of the loss with respect to the logits is known as soon as they are (softmax minus
 target), so the forward pass can turn it into the gradients of hidden states and weight at once and
-throw the chunk's logits away (Hsu et al. 2024, section 3.2; Wijmans et al. 2024 go further and do
+throw the chunk's logits away (Hsu et al. 2024, section 3.2; Wijmans et al. 2025 go further and do
 so inside one kernel).
 """
 
