@@ -9,8 +9,10 @@ timed, that both give the same numbers.
 
 import argparse
 import copy
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -310,6 +312,40 @@ def import_seconds() -> dict[str, float]:
     return {"seconds": round(min(found), 3), "bound": 0.2}
 
 
+def limits() -> dict[str, float]:
+    """Return what one thread of this processor can do, by PyTorch's own operations.
+
+    matmul_gflops: a product of large matrices. read_gbytes: a sum over more numbers than the
+    caches hold, in 10^9 bytes a second. vector_gbytes: the same for the weights of our model, each
+    multiplied by one vector. parameters: the numbers of our model that are read for each token.
+    """
+    a, b = torch.randn(2, 1024, 1024)
+    numbers = torch.randn(10_000_000)
+    matrices = [p for p in ours().parameters() if p.dim() == 2 and len(p) != CONTEXT]
+    vectors = {m.shape[1]: torch.randn(1, m.shape[1]) for m in matrices}
+
+    def products() -> None:
+        for m in matrices:
+            nn.functional.linear(vectors[m.shape[1]], m)
+
+    def seconds(work: Callable[[], object]) -> float:
+        times = []
+        for _ in range(30):
+            start = time.process_time()
+            work()
+            times.append(time.process_time() - start)
+        return statistics.median(times)
+
+    weights = sum(m.numel() for m in matrices)
+    with torch.no_grad():
+        return {
+            "matmul_gflops": round(2 * 1024**3 / seconds(lambda: a @ b) / 1e9, 1),
+            "read_gbytes": round(numbers.numel() * 4 / seconds(numbers.sum) / 1e9, 1),
+            "vector_gbytes": round(weights * 4 / seconds(products) / 1e9, 1),
+            "parameters": weights,
+        }
+
+
 MEASURES: dict[str, Callable[[], Measure]] = {
     "training_fp32": training_fp32,
     "training_bf16": training_bf16,
@@ -352,7 +388,11 @@ def main() -> None:
                 "rounds": options.rounds,
                 "matmul_precision": "highest",
             },
-            numbers={"measures": [r.as_json() for r in results], "import": imports},
+            numbers={
+                "measures": [r.as_json() for r in results],
+                "import": imports,
+                "limits": limits(),
+            },
             command="python -m benchmarks --json tfmlib/records/benchmarks.json",
             seeds=[0],
             note="Ratios of processor time on one thread, the peer's over ours.",

@@ -11,7 +11,7 @@ CHAPTERS = [
     chapter["file"]
     for part in TOC["parts"]
     for chapter in part["chapters"]
-    if (build_book.ROOT / f"{chapter['file']}.ipynb").exists()
+    if chapter["file"].count("/") == 2  # book/PART/CONCEPT
 ]
 PAGES = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"])]
 

@@ -47,12 +47,9 @@ def test_counts_come_out_again():
                 assert number == NUMBERS[kind][name][position]
 
 
-def test_times_come_out_again():
-    """Roughly, as other work may share the processor."""
-    found = cost.times(cost.SETTINGS | {"positions": [64, 1024], "rounds": 3})
-    middle = {name: {p: ts[1] for p, ts in by.items()} for name, by in found.items()}
-    for position in ("64", "1024"):
-        recorded = {n: by[position][1] for n, by in NUMBERS["relative time"].items()}
-        for name in ("without a cache", "with a cache"):
-            ratio = middle[name][position] / middle["LSTM"][position]
-            assert recorded[name] / 3 < ratio < recorded[name] * 3
+def test_the_script_still_measures_times():
+    """Not how long anything takes, which no test may ask; only what differs fifty times."""
+    found = cost.times(cost.SETTINGS | {"positions": [1024], "rounds": 1})
+    assert list(found) == list(NUMBERS["relative time"])
+    middle = {name: by["1024"][1] for name, by in found.items()}
+    assert middle["without a cache"] > 5 * middle["with a cache"] > 0
