@@ -66,7 +66,8 @@ def test_measures_by_hand(experiment):
     encode = experiment.tokenizer.encode
     assert experiment.measure([encode(" the array") * 8])["words"] == 1.0
     assert experiment.measure([encode(" qqzz") * 8])["words"] == 0.0
-    loop, other = encode(" the")[:1] * 8, list(range(600, 608))  # five sequences of four tokens in each
+    # Five sequences of four tokens in each of these.
+    loop, other = encode(" the")[:1] * 8, list(range(600, 608))
     found = experiment.measure([loop, other, other])
     assert found["distinct"] == round(6 / 15, 4)
     assert found["repeated"] == round(4 / 15, 4)
