@@ -132,7 +132,7 @@ def training_step(
 
 def agree(a: Tensor, b: Tensor, bound: float = 1e-4) -> str:
     """Say that two results agree, or stop."""
-    gap = float((a - b).detach().abs().max() / b.abs().max())
+    gap = float(((a - b).abs().max() / b.abs().max()).detach())
     if gap > bound:
         raise AssertionError(f"the contestants differ by {gap:.1e}, relative to the largest value")
     return f"outputs agree within {bound:g}"

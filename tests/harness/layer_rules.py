@@ -42,6 +42,7 @@ class Tree:
     """What the rules look at."""
 
     toc: tuple[str, ...] = ()  # the chapters of _toc.yml, in order
+    pages: tuple[str, ...] = ()  # front and back matter of _toc.yml
     pending: Mapping[str, list[str]] = field(default_factory=dict)  # book/pending.yml
     modules: Mapping[str, str] = field(default_factory=dict)  # name -> source
     notebooks: Mapping[str, str] = field(default_factory=dict)  # name -> Python of its cells
@@ -72,13 +73,12 @@ class Tree:
 # -- reading a repository ----------------------------------------------------------------------
 
 
-def chapters_of(toc: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the chapters (part/concept) of a table of contents; front and back matter are none."""
+def files_of(toc: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return all that a table of contents names; a chapter is PART/CONCEPT, the rest is pages."""
     files = [
         chapter["file"] for part in toc.get("parts", ()) for chapter in part.get("chapters", ())
     ]
-    names = [name.removeprefix("book/") for name in files]
-    return tuple(name for name in names if "/" in name)
+    return tuple(name.removeprefix("book/") for name in files)
 
 
 def read_tree(root: Path) -> Tree:
@@ -99,8 +99,10 @@ def read_tree(root: Path) -> Tree:
         "" if name == "__init__" else name.removesuffix("/__init__"): path
         for name, path in named(root / PACKAGE, ".py").items()
     }
+    named_there = files_of(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")))
     return Tree(
-        toc=chapters_of(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))),
+        toc=tuple(name for name in named_there if "/" in name),
+        pages=tuple(name for name in named_there if "/" not in name),
         pending=yaml.safe_load((root / "book/pending.yml").read_text(encoding="utf-8")) or {},
         modules={name: path.read_text(encoding="utf-8") for name, path in modules.items()},
         notebooks={name: python(path) for name, path in named(root / "book", ".ipynb").items()},
@@ -341,9 +343,11 @@ def parts_in_order(tree: Tree) -> list[str]:
 
 
 def notebooks_listed(tree: Tree) -> list[str]:
-    """Every notebook is a chapter of the table of contents, and is there only once."""
+    """Every notebook is in the table of contents, and a chapter is there only once."""
     found = [
-        f"notebook {name} is not in _toc.yml" for name in tree.notebooks if name not in tree.toc
+        f"notebook {name} is not in _toc.yml"
+        for name in tree.notebooks
+        if name not in (*tree.toc, *tree.pages)
     ]
     return found + [
         f"_toc.yml names {name} {tree.toc.count(name)} times"

@@ -8,6 +8,7 @@ from layer_rules import CELL_BREAK, Tree
 
 SOUND = Tree(
     toc=("blocks/attention", "transformer/by_hand", "generation/translation"),
+    pages=("notation", "benchmarks"),
     pending={
         "blocks/attention": ["sequences/fit", "blocks/tokens"],
         "transformer/by_hand": ["blocks/multihead"],
@@ -45,6 +46,7 @@ SOUND = Tree(
             "def by_loop(core):\n    SCALE = 1\n    return [SCALE for core in range(3)]\nsqrt = 2"
         ),
         "generation/translation": "from tfmlib.blocks import attention, tokens",
+        "benchmarks": "from tfmlib import records",
     },
     tests=frozenset(
         {
@@ -151,6 +153,7 @@ PLANTED = [
     (rules.parts_in_order, with_pending("blocks/attention", "training/loop")),
     (rules.parts_in_order, replace(SOUND, toc=("blocks/attention", "appendix/more"))),
     (rules.notebooks_listed, with_notebook("blocks/tokens", "")),
+    (rules.notebooks_listed, with_notebook("numbers", "")),
     (rules.notebooks_listed, replace(SOUND, toc=(*SOUND.toc, "generation/translation"))),
     (rules.exercises_belong, with_module("exercises/blocks/tokens", "")),
     (rules.redefinitions, with_notebook("blocks/attention", "def core(q, k): ...")),
