@@ -40,15 +40,15 @@ def chunked_cross_entropy(
     """
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
-    if hidden.shape[:-1] != targets.shape or hidden.shape[-1] != weight.shape[-1]:
+    shapes = [tuple(t.shape) for t in (hidden, weight, targets)]
+    if hidden.shape != (*targets.shape, weight.shape[-1]):
         raise ValueError(
-            "expected hidden [..., d_model], weight [vocab, d_model] and targets [...], got "
-            f"{tuple(hidden.shape)}, {tuple(weight.shape)} and {tuple(targets.shape)}"
+            "expected hidden [..., d_model], weight [vocab, d_model] and "
+            f"targets [...], got {shapes[0]}, {shapes[1]} and {shapes[2]}"
         )
-    options = {"label_smoothing": label_smoothing, "pad_id": pad_id, "reduction": "sum"}
-    return _Chunked.apply(
-        hidden.flatten(0, -2), weight, targets.flatten(), chunk, torch.is_grad_enabled(), options
-    )
+    flat = hidden.flatten(0, -2), weight, targets.flatten()
+    options = {"label_smoothing": label_smoothing, "pad_id": pad_id}
+    return _Chunked.apply(*flat, chunk, torch.is_grad_enabled(), options)
 
 
 def next_token_loss(
@@ -66,13 +66,13 @@ def next_token_loss(
     has `hidden(tokens)` and `output_weight`, as `LanguageModel` does.
     """
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
-    options: dict[str, Any] = {"label_smoothing": label_smoothing, "pad_id": pad_id}
+    how: dict[str, Any] = {"label_smoothing": label_smoothing, "pad_id": pad_id}
     if chunk is None:
-        loss = cross_entropy(model(inputs), targets, reduction="sum", **options)
+        loss = cross_entropy(model(inputs), targets, reduction="sum", **how)
     else:
-        hidden: Any = model.hidden  # a method of the model, which nn.Module does not declare
-        weight: Any = model.output_weight
-        loss = chunked_cross_entropy(hidden(inputs), weight, targets, chunk=chunk, **options)
+        lm: Any = model  # nn.Module does not declare the two
+        hidden, weight = lm.hidden(inputs), lm.output_weight
+        loss = chunked_cross_entropy(hidden, weight, targets, chunk=chunk, **how)
     return loss, count_tokens(targets, pad_id)
 
 
@@ -119,10 +119,10 @@ def _loss(
 ) -> tuple[Tensor, Tensor]:
     """Return the loss of a chunk and, if asked for, its gradient with respect to the logits."""
     if not gradient:
-        return cross_entropy(logits, targets, **options), logits
+        return cross_entropy(logits, targets, reduction="sum", **options), logits
     with torch.enable_grad():
         leaf = logits.requires_grad_()
-        loss = cross_entropy(leaf, targets, **options)
+        loss = cross_entropy(leaf, targets, reduction="sum", **options)
     return loss.detach(), torch.autograd.grad(loss, leaf)[0]
 
 

@@ -28,9 +28,10 @@ def recompute_layers(model: nn.Module) -> Iterator[int]:
     Raises:
         ValueError: a model without a stack of layers.
     """
-    layers = [layer for m in model.modules() if isinstance(m, Stack) for layer in m.layers]
+    stacks = [module for module in model.modules() if isinstance(module, Stack)]
+    layers = [layer for stack in stacks for layer in stack.layers]
     if not layers:
-        raise ValueError(f"{type(model).__name__} has no stack of layers to recompute")
+        raise ValueError(f"{type(model).__name__} has no stack of layers")
     before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)

@@ -68,14 +68,15 @@ class ShrinkToFit:
         """Set the gradients as `add_gradients` does, from as many pieces as it takes."""
         while True:
             try:
-                pieces = [piece for batch in batches for piece in cut(batch, self.pieces)]
+                pieces = [p for batch in batches for p in cut(batch, self.pieces)]
                 if self.device is not None:
-                    pieces = [_each(lambda t: t.to(self.device), piece) for piece in pieces]
-                return add_gradients(model, pieces, loss, precision=precision, scaler=scaler)
+                    pieces = [_each(lambda t: t.to(self.device), p) for p in pieces]
+                how: dict[str, Any] = {"precision": precision, "scaler": scaler}
+                return add_gradients(model, pieces, loss, **how)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-            # Not inside `except`: the error holds the frames, and they hold the tensors.
+            # Not inside `except`: the error holds frames, and these hold tensors.
             self.give_way(model, batches)
 
     def give_way(self, model: nn.Module, batches: list[Any]) -> None:
@@ -89,8 +90,8 @@ class ShrinkToFit:
         if at_a_time > 1:
             self.pieces *= 2
             self.say(
-                f"Out of memory on {where} with {at_a_time} rows at a time: every batch is now "
-                f"computed in {self.pieces} pieces whose gradients are added up; the step stays "
+                f"Out of memory on {where} with {at_a_time} rows at a time: batches are now "
+                f"computed in {self.pieces} pieces and the gradients added up, so the step stays "
                 "the same."
             )
         elif where.type != "cpu" and self.optimizer is not None:

@@ -81,8 +81,8 @@ def language_model_flops(config: LanguageModelConfig, time: int) -> dict[str, in
     """Return the operations of matrix products per token, forward, by what they are for.
 
     An a x b times a b x c matrix takes 2abc. Scores and values count in full, although a causal
-    core may skip half of them, as is the convention; norms, activations and the softmax, one or
-    two per cent, are left out. Training takes three times the sum: the backward pass has two
+    core may skip half of them, as is the convention; norms, activations and the softmax are
+    left out. Training takes three times the sum: the backward pass has two
     products for every one of the forward pass.
 
     Args:
