@@ -250,6 +250,8 @@ for positions, heads in (("learned", 4), ("rotary", 2), ("alibi", 4)):
     cases.append((LanguageModel(config).double().eval(), {}))
 prompt = torch.randint(3, 23, (3, 4))
 for plain, context in cases:
+    for parameter in getattr(plain, "__self__", plain).parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
     graphs = CompileCounter()
     compiled = torch.compile(plain, backend=graphs, fullgraph=True, dynamic=False)
     if not context:
@@ -259,9 +261,9 @@ for plain, context in cases:
     a, b = (greedy(step, prompt, max_new=20) for step in (static, growing))
     assert torch.equal(a, b), (a, b)
     for _ in range(3):  # tokens that grow, and so have other strides at each step
-        a = torch.cat([a, static(a).argmax(-1, keepdim=True)], 1)
-        b = torch.cat([b, growing(b).argmax(-1, keepdim=True)], 1)
-        assert torch.equal(a, b), (a, b)
+        logits, wanted = static(a), growing(a)
+        torch.testing.assert_close(logits, wanted, rtol=0, atol=1e-10 * float(wanted.abs().max()))
+        a = torch.cat([a, logits.argmax(-1, keepdim=True)], 1)
     print(graphs.frame_count)
 """
 

@@ -4,9 +4,6 @@ import importlib
 import sys
 from pathlib import Path
 
-import pytest
-import torch
-
 from tfmlib import records
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -14,14 +11,6 @@ cost = importlib.import_module("benchmarks.decoding_cost")
 
 RECORD = records.load("decoding_cost")
 NUMBERS = RECORD["numbers"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_settings_are_those_of_the_script():

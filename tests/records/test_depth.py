@@ -20,14 +20,6 @@ SCALE = records.load("attention_scale")
 STEPS = 30  # of the warm-up
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_settings_are_those_of_the_scripts():
     assert DEPTH["settings"] == depth.SETTINGS
     assert DEPTH["seeds"] == list(depth.SEEDS)

@@ -19,14 +19,6 @@ RECORD = records.load("heads_and_length")
 STEPS = 30  # of the warm-up
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_settings_are_those_of_the_script():
     assert RECORD["settings"] == sweep.SETTINGS
     assert RECORD["seeds"] == list(sweep.SEEDS)
