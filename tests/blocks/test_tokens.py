@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import random
 from collections import Counter
 from itertools import pairwise
 
@@ -366,6 +367,30 @@ def test_a_missing_key(tmp_path):
     path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ValueError, match=r"expected format, version, .* got \['format'"):
         BytePairTokenizer.load(path)
+
+
+def test_merges_left_out_by_chance():
+    a, b, c = (3 + byte for byte in b"abc")
+    tokenizer = BytePairTokenizer([(a, b), (259, c)])
+    rng, n, p = random.Random(0), 4000, 0.3
+    draws = [tuple(tokenizer.sample_word("abc", dropout=p, rng=rng)) for _ in range(n)]
+    expected = {(a, b, c): p, (259, c): (1 - p) * p, (260,): (1 - p) ** 2}
+    assert set(draws) == set(expected)
+    for ids, chance in expected.items():
+        assert draws.count(ids) / n == pytest.approx(chance, abs=4 * (chance / n) ** 0.5)
+
+
+@pytest.mark.parametrize("word", ["", "a", " hello", "hellohello", "Größe", "\U0001f600"])
+def test_leaving_out_none_or_all_merges(word):
+    tokenizer = BytePairTokenizer.train([" hello hello Größe hallo"] * 3, vocab_size=270)
+    rng = random.Random(0)
+    assert tokenizer.sample_word(word, dropout=0.0, rng=rng) == tokenizer.encode(word)
+    every_byte = [3 + byte for byte in word.encode()]
+    assert tokenizer.sample_word(word, dropout=1.0, rng=rng) == every_byte
+    for _ in range(20):
+        assert tokenizer.decode(tokenizer.sample_word(word, dropout=0.5, rng=rng)) == word
+    with pytest.raises(ValueError, match=r"expected dropout in \[0, 1\], got 2.0"):
+        tokenizer.sample_word(word, dropout=2.0, rng=rng)
 
 
 def test_docstring_examples():

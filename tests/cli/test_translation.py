@@ -62,33 +62,34 @@ def test_translates_line_by_line(trained, capsys, monkeypatch):
     assert capsys.readouterr().out == "A dog runs.\n\nTwo cats sleep.\n"
 
 
-def test_an_interrupted_run_goes_on(files, capsys, monkeypatch):
+@pytest.mark.parametrize("how", [[], ["--merge-dropout", "0.3"]])
+def test_an_interrupted_run_goes_on(files, capsys, monkeypatch, tmp_path, how):
     """Stopped in the third epoch and resumed: the same weights as without the stop."""
-    whole, broken = files / "whole", files / "broken"
-    assert main(train_command(files, whole, "--epochs", "4")) == 0
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert main(train_command(files, whole, "--epochs", "4", *how)) == 0
     evaluate, calls = train_translator._evaluate, []
 
-    def interrupt(*args, **how):
+    def interrupt(*args, **named):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return evaluate(*args, **how)
+        return evaluate(*args, **named)
 
     monkeypatch.setattr(train_translator, "_evaluate", interrupt)
-    assert main(train_command(files, broken, "--epochs", "4")) == 130
+    assert main(train_command(files, broken, "--epochs", "4", *how)) == 130
     assert not (broken / "translator.json").exists()
     calls.clear()
     monkeypatch.setattr(
         train_translator, "_evaluate", lambda *a, **k: calls.append(1) or evaluate(*a, **k)
     )
-    assert main(train_command(files, broken, "--epochs", "4")) == 0
+    assert main(train_command(files, broken, "--epochs", "4", *how)) == 0
     assert len(calls) == 2  # the third epoch and the fourth: the first two were not run again
     name = "model.safetensors"
     assert (broken / name).read_bytes() == (whole / name).read_bytes()
     capsys.readouterr()
-    assert main(train_command(files, whole, "--epochs", "4")) == 0
+    assert main(train_command(files, whole, "--epochs", "4", *how)) == 0
     assert "trained already" in capsys.readouterr().err
-    assert main(train_command(files, whole, "--epochs", "5")) == 2
+    assert main(train_command(files, whole, "--epochs", "5", *how)) == 2
     assert "another epochs: 4 there, 5 asked for" in capsys.readouterr().err
 
 

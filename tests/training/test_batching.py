@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tfmlib.training.batching import PairBatch, TokenBudgetBatches, collate, pair_loss
+from tfmlib.training.batching import (
+    PairBatch,
+    ResampledBatches,
+    TokenBudgetBatches,
+    collate,
+    pair_loss,
+)
 
 IDS = {"pad_id": 0, "start_id": 1, "end_id": 2}
 
@@ -130,6 +136,16 @@ def test_batches_change_from_epoch_to_epoch_and_do_not_come_in_order_of_length()
     lengths = torch.tensor([float(b.source.shape[1]) for b in batches.epoch(0)])
     neighbours = torch.corrcoef(torch.stack((lengths[1:], lengths[:-1])))[0, 1]
     assert neighbours.abs() < 0.4
+
+
+def test_pairs_drawn_anew_are_those_of_their_epoch():
+    batches = ResampledBatches(lambda epoch: corpus(40, seed=epoch), max_tokens=400, seed=5, **IDS)
+    for epoch in (0, 1):
+        expected = budget(corpus(40, seed=epoch))
+        assert batches.indices(epoch) == expected.indices(epoch)
+        for found, wanted in zip(batches.epoch(epoch), expected.epoch(epoch), strict=True):
+            assert torch.equal(found.source, wanted.source)
+            assert torch.equal(found.target_out, wanted.target_out)
 
 
 def test_pairs_beyond_the_budget():

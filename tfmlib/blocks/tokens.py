@@ -8,6 +8,7 @@ et al. (2019), section 2.2, so that there is no text without tokens.
 import heapq
 import math
 import operator
+import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -216,6 +217,31 @@ class BytePairTokenizer:
         words = split_words(utf8_text(text))
         ids = [id for word in words for id in self._encode_word(word)]
         return [self.start_id] * add_start + ids + [self.end_id] * add_end
+
+    def sample_word(self, word: str, *, dropout: float, rng: random.Random) -> list[int]:
+        """Return ids of one word of `split_words`, merged with some merges left out by chance.
+
+        BPE-dropout (Provilkov, Emelianenko and Voita 2020, arXiv:1910.13267, algorithm 1): before
+        each merge, every place where one is possible is passed over with probability `dropout`.
+        For training only, so that a model sees a word cut in several ways. 0 is `encode`, 1 gives
+        bytes.
+
+        Raises:
+            ValueError: `dropout` is not in [0, 1], or the word holds a lone surrogate.
+        """
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"expected dropout in [0, 1], got {dropout}")
+        symbols = [self._first_byte + byte for byte in utf8_text(word).encode("utf-8")]
+        while True:
+            places = [
+                (self._merged[pair], i)
+                for i, pair in enumerate(pairwise(symbols))
+                if pair in self._merged and rng.random() >= dropout
+            ]
+            if not places:
+                return symbols
+            new, i = min(places)
+            symbols[i : i + 2] = [new]
 
     def encode_batch(
         self, texts: Iterable[str], *, add_start: bool = False, add_end: bool = False

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -10,14 +11,21 @@ from typing import Any
 
 import torch
 
-from tfmlib.blocks.tokens import BytePairTokenizer
+from tfmlib.blocks.tokens import BytePairTokenizer, split_words
 from tfmlib.generation.translation import Casing, Translator
-from tfmlib.training.batching import Pair, PairBatch, TokenBudgetBatches, pair_loss
+from tfmlib.training.batching import (
+    Pair,
+    PairBatch,
+    ResampledBatches,
+    TokenBudgetBatches,
+    pair_loss,
+)
 from tfmlib.training.loop import TrainingConfig, train
 from tfmlib.training.optimizer import adamw, warmup_inverse_square_root
 from tfmlib.transformer.transformer import Transformer, TransformerConfig
 
 TextPair = tuple[str, str]
+CUTS = 8  # of every word, where merges are left out by chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +41,7 @@ class Settings:
     d_ff: int = 512
     n_layers: int = 4
     dropout: float = 0.2
+    merge_dropout: float = 0.0
     norm_place: str = "pre"
     epochs: int = 25
     peak_lr: float = 4e-3
@@ -50,7 +59,7 @@ class Settings:
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"{name} must be at least {bound}; got {getattr(self, name)}")
-        for name in ("dropout", "label_smoothing"):
+        for name in ("dropout", "merge_dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1); got {getattr(self, name)}")
         if self.peak_lr <= 0:
@@ -100,7 +109,11 @@ def train_translator(
         )
     ).to(device)
     translator = Translator(model, tokenizer, casing=settings.casing)
-    batches = _batches(translator, train_pairs, settings, say)
+    batches: TokenBudgetBatches | ResampledBatches = _batches(
+        translator, train_pairs, settings, say
+    )
+    if settings.merge_dropout:
+        batches = _resampled(translator, train_pairs, settings)
     valid = list(_batches(translator, valid_pairs, settings, say).epoch(0))
     per_epoch = len(batches.indices(0))
     steps = settings.epochs * per_epoch
@@ -203,14 +216,50 @@ def _batches(
     kept = [(s, t) for s, t in ids if len(s) <= longest and len(t) < longest]
     if len(kept) < len(ids):
         say(f"{len(ids) - len(kept)} pairs of more than {longest} tokens are left out")
-    return TokenBudgetBatches(
-        kept,
-        max_tokens=settings.batch_tokens,
-        seed=settings.seed,
-        pad_id=tokenizer.pad_id,
-        start_id=tokenizer.start_id,
-        end_id=tokenizer.end_id,
-    )
+    return TokenBudgetBatches(kept, **_batching(tokenizer, settings))
+
+
+def _batching(tokenizer: BytePairTokenizer, settings: Settings) -> dict[str, Any]:
+    """How batches are cut."""
+    return {
+        "max_tokens": settings.batch_tokens,
+        "seed": settings.seed,
+        "pad_id": tokenizer.pad_id,
+        "start_id": tokenizer.start_id,
+        "end_id": tokenizer.end_id,
+    }
+
+
+def _resampled(
+    translator: Translator, pairs: Sequence[TextPair], settings: Settings
+) -> ResampledBatches:
+    """Batches in which the words are cut anew in every epoch, with some merges left out.
+
+    Every word gets a few cuts in advance and one of them each time it comes: cutting all words
+    anew would take longer than a tenth of the training.
+    """
+    tokenizer, longest = translator.tokenizer, translator.model.config.max_length
+    casing, rng = translator.casing, random.Random(settings.seed)
+    split = [(split_words(casing.source(s)), split_words(casing.target(t))) for s, t in pairs]
+    words = dict.fromkeys(word for pair in split for side in pair for word in side)
+    cuts = {
+        word: [
+            tokenizer.sample_word(word, dropout=settings.merge_dropout, rng=rng)
+            for _ in range(CUTS)
+        ]
+        for word in words
+    }
+
+    def pairs_of(epoch: int) -> list[Pair]:
+        chosen = random.Random(f"{settings.seed}/{epoch}/cuts")
+
+        def ids(side: list[str]) -> list[int]:
+            return [id for word in side for id in chosen.choice(cuts[word])]
+
+        encoded = [(ids(source), ids(target)) for source, target in split]
+        return [(s, t) for s, t in encoded if len(s) <= longest and len(t) < longest]
+
+    return ResampledBatches(pairs_of, **_batching(tokenizer, settings))
 
 
 def _evaluate(

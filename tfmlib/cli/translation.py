@@ -80,6 +80,12 @@ def _add_train(steps: Any) -> None:
     number(training, "peak_lr", d.peak_lr, "highest learning rate")
     number(training, "warmup", d.warmup, "steps until the highest learning rate")
     number(training, "batch_tokens", d.batch_tokens, "padded tokens a side in a batch")
+    number(
+        training,
+        "merge_dropout",
+        d.merge_dropout,
+        "chance that a merge of the tokenizer is left out, so that words are cut in many ways",
+    )
     number(training, "label_smoothing", d.label_smoothing, "label smoothing")
     number(training, "average", d.average, "last epochs whose weights are averaged")
     number(training, "seed", d.seed, "seed of everything that is drawn")

@@ -5,9 +5,9 @@ about 25 000 source and 25 000 target tokens.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Int
@@ -168,3 +168,23 @@ class TokenBudgetBatches:
         """Yield the batches of `epoch` (from 0), each made when it is asked for."""
         for batch in self.indices(epoch):
             yield collate([self.pairs[i] for i in batch], **self._ids)
+
+
+class ResampledBatches:
+    """`TokenBudgetBatches` of pairs that are drawn anew for every epoch, as words cut by chance.
+
+    Args:
+        pairs_of: gives the pairs of an epoch (from 0), a function of the epoch alone.
+        options: those of `TokenBudgetBatches`.
+    """
+
+    def __init__(self, pairs_of: Callable[[int], Sequence[Pair]], **options: Any) -> None:
+        self.pairs_of, self.options = pairs_of, options
+
+    def indices(self, epoch: int) -> list[list[int]]:
+        """Return the batches of `epoch` (from 0) as indices into its pairs."""
+        return TokenBudgetBatches(self.pairs_of(epoch), **self.options).indices(epoch)
+
+    def epoch(self, epoch: int) -> Iterator[PairBatch]:
+        """Yield the batches of `epoch` (from 0), each made when it is asked for."""
+        return TokenBudgetBatches(self.pairs_of(epoch), **self.options).epoch(epoch)
