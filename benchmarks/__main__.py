@@ -112,6 +112,16 @@ def torch_decoder() -> nn.Module:
     return TorchDecoder()
 
 
+def x_transformers_decoder() -> nn.Module:
+    """x-transformers' decoder of the same shape, with weights of its own."""
+    from x_transformers import Decoder, TransformerWrapper
+
+    layers = Decoder(dim=WIDTH, depth=LAYERS, heads=HEADS, attn_flash=True)
+    return TransformerWrapper(
+        num_tokens=VOCAB, max_seq_len=CONTEXT, attn_layers=layers, tie_embedding=True
+    )
+
+
 def training_step(
     model: nn.Module, tokens: Tensor, logits_of: Callable[[Tensor], Tensor], *, bf16: bool = False
 ) -> Callable[[], object]:
@@ -145,11 +155,12 @@ def training_fp32() -> Measure:
     tokens = torch.randint(VOCAB, (4, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         checked = agree(model(tokens[:, :-1]), theirs(tokens[:, :-1]).logits)
-    plain = torch_decoder()
+    plain, other = torch_decoder(), x_transformers_decoder()
     work = {
         "tfmlib": training_step(model, tokens, model),
         "transformers GPT-2": training_step(theirs, tokens, lambda t: theirs(t).logits),
         "torch.nn": training_step(plain, tokens, plain),
+        "x-transformers": training_step(other, tokens, other),
     }
     return Measure("training step, fp32", work, 4 * CONTEXT, "tokens", 1.06, checked)
 
@@ -194,6 +205,21 @@ def generated(theirs: nn.Module, prompt: Tensor, **how: object) -> Callable[[], 
     )
 
 
+def x_transformers_generated(prompt: Tensor) -> Callable[[], Tensor]:
+    """Return a function that continues the prompt greedily by x-transformers' generate."""
+    from x_transformers import AutoregressiveWrapper
+
+    model = AutoregressiveWrapper(x_transformers_decoder().eval())
+
+    def write() -> Tensor:
+        new: Tensor = model.generate(prompt, NEW, temperature=0.0, cache_kv=True)
+        if new.shape != (1, NEW):
+            raise AssertionError(f"x-transformers wrote tokens of shape {tuple(new.shape)}")
+        return new
+
+    return write
+
+
 def decoding_greedy() -> Measure:
     """Greedy decoding with a cache, one sequence, against transformers' generate."""
     model = ours()
@@ -206,6 +232,7 @@ def decoding_greedy() -> Measure:
     wanted = theirs()
     if not all(torch.equal(write(), wanted) for write in work.values()):
         raise AssertionError("the contestants write different tokens")
+    work["x-transformers"] = x_transformers_generated(prompt)  # has weights of its own
     return Measure("greedy, 32 + 200 tokens", work, NEW, "tokens", 1.5, "the same tokens")
 
 
@@ -315,11 +342,13 @@ def import_seconds() -> dict[str, float]:
 def limits() -> dict[str, float]:
     """Return what one thread of this processor can do, by PyTorch's own operations.
 
-    matmul_gflops: a product of large matrices. read_gbytes: a sum over more numbers than the
-    caches hold, in 10^9 bytes a second. vector_gbytes: the same for the weights of our model, each
-    multiplied by one vector. parameters: the numbers of our model that are read for each token.
+    matmul_gflops: products as in the feed-forward networks of a training step, in float32, and
+    matmul_bf16_gflops in bfloat16. read_gbytes: a sum over more numbers than the caches hold, in
+    10^9 bytes a second. vector_gbytes: the same for the weights of our model, each multiplied by
+    one vector. parameters: the numbers of our model that are read for each token.
     """
-    a, b = torch.randn(2, 1024, 1024)
+    x, w = torch.randn(4 * CONTEXT, WIDTH), torch.randn(WIDTH, 4 * WIDTH)
+    x_half, w_half = x.bfloat16(), w.bfloat16()
     numbers = torch.randn(10_000_000)
     matrices = [p for p in ours().parameters() if p.dim() == 2 and len(p) != CONTEXT]
     vectors = {m.shape[1]: torch.randn(1, m.shape[1]) for m in matrices}
@@ -328,20 +357,22 @@ def limits() -> dict[str, float]:
         for m in matrices:
             nn.functional.linear(vectors[m.shape[1]], m)
 
-    def seconds(work: Callable[[], object]) -> float:
+    def rate(amount: float, work: Callable[[], object]) -> float:
         times = []
-        for _ in range(30):
+        for _ in range(50):
             start = time.process_time()
             work()
             times.append(time.process_time() - start)
-        return statistics.median(times)
+        return round(amount / statistics.median(times) / 1e9, 1)
 
     weights = sum(m.numel() for m in matrices)
+    flops = 2 * x.numel() * w.shape[1]
     with torch.no_grad():
         return {
-            "matmul_gflops": round(2 * 1024**3 / seconds(lambda: a @ b) / 1e9, 1),
-            "read_gbytes": round(numbers.numel() * 4 / seconds(numbers.sum) / 1e9, 1),
-            "vector_gbytes": round(weights * 4 / seconds(products) / 1e9, 1),
+            "matmul_gflops": rate(flops, lambda: x @ w),
+            "matmul_bf16_gflops": rate(flops, lambda: x_half @ w_half),
+            "read_gbytes": rate(numbers.numel() * 4, numbers.sum),
+            "vector_gbytes": rate(weights * 4, products),
             "parameters": weights,
         }
 
