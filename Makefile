@@ -16,10 +16,10 @@ PIP    := $(PY) -m pip --disable-pip-version-check --quiet
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint types unit chapters lab serve bench clean distclean
+.PHONY: help setup book test lint types unit chapters lab serve bench bench-gpu clean distclean
 
 help:  ## list the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 setup: $(READY)  ## create .venv with the pinned set of packages
 
@@ -64,6 +64,9 @@ serve: book  ## build the book and serve it on this machine (PORT=8000)
 
 bench: $(BENCH)  ## measure tfmlib beside its peers (ARGS="--only greedy --rounds 3")
 	@$(ONE_THREAD) $(PY) -m benchmarks $(ARGS)
+
+bench-gpu: $(READY)  ## check and measure one NVIDIA GPU (ARGS="--text shakespeare.txt")
+	@$(PY) -m benchmarks.gpu $(ARGS)
 
 clean:  ## remove what was built
 	rm -rf _build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

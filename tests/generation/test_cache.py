@@ -304,6 +304,60 @@ def test_a_step_compiled_for_the_processor_writes_the_same():
     assert done.returncode == 0, done.stderr
 
 
+ADDRESSES = """
+import torch
+from tfmlib.generation.cache import CachedDecoder, StaticCache, compile_step
+from tfmlib.transformer.decoder import LanguageModel, LanguageModelConfig
+from tfmlib.transformer.transformer import Transformer, TransformerConfig
+
+sizes = dict(vocab_size=23, d_model=16, n_heads=2)
+moving, asked, compiler = [], [], torch.compile
+
+def backend(graph, inputs):
+    for node in graph.graph.nodes:
+        if node.op == "placeholder":
+            kept = node.meta.get("tensor_dict", {}).get("_dynamo_static_input_type")
+            if not kept:
+                moving.append(tuple(node.meta["example_value"].shape))
+    return graph.forward
+
+def compile(decode, *, dynamic, options):
+    asked.append(options)
+    torch.cuda.is_available = lambda: False  # only compile_step is to believe in a GPU
+    return compiler(decode, dynamic=dynamic, fullgraph=True, backend=backend)
+
+torch.compile = compile
+model = LanguageModel(LanguageModelConfig(max_length=16, n_layers=2, positions="rotary", **sizes))
+config = TransformerConfig(d_ff=32, n_encoder_layers=1, n_decoder_layers=2, **sizes)
+translator = Transformer(config)
+memory = translator.encode(torch.ones(1, 5, dtype=torch.long))
+for plain, context in ((model, {}), (translator.decode, {"memory": memory})):
+    getattr(plain, "__self__", plain).eval()
+    torch.cuda.is_available = lambda: True
+    step = CachedDecoder(compile_step(plain), StaticCache(2, 9), prefill=plain, **context)
+    tokens, kept = torch.ones(1, 3, dtype=torch.long), []
+    for _ in range(3):
+        kept.append(step(tokens))
+        assert not any(kept[-1].data_ptr() == old.data_ptr() for old in kept[:-1])
+        tokens = torch.cat([tokens, kept[-1].argmax(-1, keepdim=True)], 1)
+assert all(o["triton.cudagraphs"] and o["coordinate_descent_tuning"] for o in asked)
+print(sorted(moving))
+"""
+
+
+def test_a_step_for_a_gpu_finds_its_cache_where_it_was():
+    """Only what is new, tokens and positions, comes from elsewhere at each step.
+
+    Without a GPU: what the compiler is told is looked at, with a backend that runs the graph as it
+    is. A CUDA graph is not recorded for a step that writes to memory that may move.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", ADDRESSES], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[0] == str([(1,), (1,), (1, 1), (1, 1)])
+
+
 def test_a_layout_needs_causal_attention():
     layer = language_model("none").decoder.layers[0].self_attention
     store = WindowCache(1, 3).layers[0].self_attention

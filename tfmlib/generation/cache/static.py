@@ -91,11 +91,33 @@ def compile_step(decode: Callable[..., Tensor]) -> Callable[..., Tensor]:
     run the same code, as long as batch and cache keep their shapes.
 
     On a CUDA device the step is recorded as one CUDA graph, which spares the launch of each kernel.
-    On the CPU the product of a matrix and a single vector becomes a loop that is fused with what
-    stands around it: it reads the weights at the speed of the memory, which the library that
-    PyTorch calls for products does not on every processor.
+    A graph works on memory at fixed addresses. So what the cache holds is marked as staying where
+    it is: else every step would copy the keys to the graph's own memory or, as the step writes to
+    them, no graph would be recorded at all. The logits are copied out, as the next step overwrites
+    them. A new cache is recorded anew; `CachedDecoder.crop(0)` keeps the old one.
+
+    A product of a matrix and a single vector becomes a loop that is fused with what stands around
+    it: it reads the weights at the speed of the memory, which the library that PyTorch calls for
+    products does not on every processor.
     """
-    if torch.cuda.is_available():
-        return torch.compile(decode, dynamic=False, mode="reduce-overhead")
+    on_gpu = torch.cuda.is_available()
     options: dict[str, Any] = {"post_grad_fusion_options": {"decompose_mm_pass": {}}}
-    return torch.compile(decode, dynamic=False, options=options)
+    if on_gpu:  # the first is mode="reduce-overhead"; without the second no product becomes a loop
+        options = {"triton.cudagraphs": True, "coordinate_descent_tuning": True}
+    compiled = torch.compile(decode, dynamic=False, options=options)
+
+    def step(tokens: Tensor, *, cache: KeyValueCache, **context: Any) -> Tensor:
+        _stay(cache)
+        logits = compiled(tokens, cache=cache, **context)
+        return logits.clone() if on_gpu else logits
+
+    return step
+
+
+def _stay(cache: KeyValueCache) -> None:
+    """Tell the compiler that the tensors of a cache keep their addresses."""
+    for layer in cache.layers:
+        for store in (layer.self_attention, layer.cross_attention):
+            for tensor in vars(store).values():
+                if isinstance(tensor, Tensor) and not hasattr(tensor, "_dynamo_static_input_type"):
+                    torch._dynamo.mark_static_address(tensor, guard=False)
