@@ -65,7 +65,7 @@ def _bytes(
 
 
 check_bytes = Checker(
-    "cache_bytes",
+    "cache_size",
     _bytes,
     [
         Case(layers=1, kv_heads=1, d_head=1, length=1, batch=1, bytes_each=1),
