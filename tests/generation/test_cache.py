@@ -99,6 +99,69 @@ def test_rows_can_be_reordered_and_dropped(close):
         close(cached(tokens), model.decode(tokens, memory, mask)[:, -1])
 
 
+CACHES = [KeyValueCache, StaticCache, WindowCache]
+
+
+@pytest.mark.parametrize("make", CACHES)
+def test_beams_leave_in_place_what_they_share(close, make, monkeypatch):
+    """Rows that move within their sentence: what is copied begins where their tokens differ."""
+    model, memory, mask = model_and_source()
+    rows = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    cache, shares = make(2, 12), []
+    reorder = cache.reorder
+    monkeypatch.setattr(
+        cache, "reorder", lambda rows, *, since: shares.append(since) or reorder(rows, since=since)
+    )
+    cached = CachedDecoder(model.decode, cache, memory=memory, memory_mask=mask)
+    tokens = torch.full((3, 2), 5)  # the same for all: only the memories tell sentences apart
+    cached(tokens)
+    cached.reorder(rows)
+    tokens, memory, mask = tokens[rows], memory[rows], mask[rows]
+    generator = torch.Generator().manual_seed(0)
+    for step in range(8):
+        new = torch.randint(3, 23, (9, 1), generator=generator)
+        tokens = torch.cat([tokens, new], dim=1)
+        close(cached(tokens), model.decode(tokens, memory, mask)[:, -1])
+        moved = rows * 3 + torch.randint(3, (9,), generator=generator)
+        if step == 5:  # sentences change places
+            moved = moved.roll(3)
+            memory, mask = memory[moved], mask[moved]
+        cached.reorder(moved)
+        tokens = tokens[moved]
+    assert shares[0] == shares[6] == 0
+    assert all(shared >= 2 for i, shared in enumerate(shares) if i not in (0, 6))
+    assert max(shares) > 2
+
+
+def test_rows_may_move_twice_before_the_next_call(close):
+    model = language_model("rotary")
+    cached = CachedDecoder(model, KeyValueCache(2, 8))
+    cached(torch.tensor([[5]]))
+    cached.reorder(torch.tensor([0, 0, 0]))
+    tokens = torch.tensor([[5, 6, 7], [5, 8, 9], [5, 6, 10]])
+    cached(tokens)
+    for rows in ([1, 1, 2], [2, 1, 2]):
+        cached.reorder(torch.tensor(rows))
+        tokens = tokens[rows]
+    tokens = torch.cat([tokens, torch.tensor([[3]] * 3)], dim=1)
+    close(cached(tokens), model(tokens)[:, -1])
+
+
+def test_a_window_that_came_round_is_copied_whole(close, monkeypatch):
+    model, tokens = language_model("rotary"), torch.tensor([[3, 4]])
+    a, b = (CachedDecoder(model, WindowCache(2, 4)) for _ in range(2))
+    monkeypatch.setattr(b, "_shared", lambda rows: 0)
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.tensor([0, 0, 0])
+    for _ in range(10):
+        close(a(tokens), b(tokens))
+        for cached in (a, b):
+            cached.reorder(rows)
+        new = torch.randint(3, 23, (3, 1), generator=generator)
+        tokens = torch.cat([tokens[rows], new], dim=1)
+        rows = torch.randint(3, (3,), generator=generator)
+
+
 SCHEMES = ["learned", "sinusoidal", "rotary", "alibi", "t5"]
 PROMPTS = [[3, 4, 5, 6, 7], [8], [9, 10, 3]]
 

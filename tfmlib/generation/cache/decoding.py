@@ -57,6 +57,8 @@ class CachedDecoder:
         self.decode, self.cache, self.padding, self.context = decode, cache, padding, context
         self.prefill = prefill
         self._seen = cache.length  # counted here, as a static cache counts on the device
+        self._tokens: Tensor | None = None  # those of the last call, [batch, time]
+        self._prompt: Tensor | None = None  # which row of the first call each row comes from
 
     @torch.no_grad()
     def __call__(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch vocab"]:
@@ -67,7 +69,7 @@ class CachedDecoder:
             raise ValueError(
                 f"the cache holds {self.cache.max_length} positions; {time} are needed"
             )
-        self._seen = time
+        self._seen, self._tokens = time, tokens
         decode = self.decode if past or self.prefill is None else self.prefill
         how = self._places(past, time, self.cache.max_length if static else time, tokens.device)
         new = tokens[:, past:]
@@ -93,12 +95,34 @@ class CachedDecoder:
         """Forget all but the first tokens. (Crop a static cache here, not by itself.)"""
         self.cache.crop(length)
         self._seen = length
+        self._tokens = None if self._tokens is None else self._tokens[:, :length]
 
     def reorder(self, rows: Int[Tensor, " new_batch"]) -> None:
         """Let row i go on from what row rows[i] has seen; rows may repeat or be left out."""
-        self.cache.reorder(rows)
+        shared = self._shared(rows)
+        self.cache.reorder(rows, since=shared)
+        self._tokens = None if self._tokens is None else self._tokens[rows]
+        self._prompt = rows if self._prompt is None else self._prompt[rows]
+        if shared:
+            return
         if self.padding is not None:
             self.padding = self.padding[rows]
         self.context = {
             name: value if value is None else value[rows] for name, value in self.context.items()
         }
+
+    def _shared(self, rows: Int[Tensor, " new_batch"]) -> int:
+        """How many first tokens each row has in common with the row whose place it takes.
+
+        The beams of one sentence have its context in common and often all but the last few tokens,
+        and what is in its place already need not be copied. 0 where a row takes the place of one
+        from another prompt; and on a GPU, where looking would cost more than copying does.
+        """
+        tokens, prompt = self._tokens, self._prompt
+        if tokens is None or rows.device.type != "cpu" or len(rows) != len(tokens):
+            return 0
+        prompt = torch.arange(len(rows)) if prompt is None else prompt
+        if not torch.equal(prompt[rows], prompt):
+            return 0
+        differ = (tokens[rows] != tokens).any(dim=0)
+        return int(differ.byte().argmax()) if differ.any() else tokens.shape[1]

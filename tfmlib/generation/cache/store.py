@@ -66,23 +66,28 @@ class KeyValueStore:
         self._length = length
 
     def reorder(
-        self, rows: Int[Tensor, " new_batch"], moved: Int[Tensor, " moved"] | None = None
+        self,
+        rows: Int[Tensor, " new_batch"],
+        moved: Int[Tensor, " moved"] | None = None,
+        since: int = 0,
     ) -> None:
         """Let row i go on from what row rows[i] has seen.
 
         Args:
             rows: where each row comes from.
             moved: the only i for which rows[i] is not i, where that is known.
+            since: rows i and rows[i] have seen the same before this position.
         """
         if self._k is not None and self._v is not None:
-            self._k = self._reordered(self._k, rows, moved)
-            self._v = self._reordered(self._v, rows, moved)
+            self._k = self._reordered(self._k, rows, moved, since)
+            self._v = self._reordered(self._v, rows, moved, since)
 
-    def _reordered(self, store: Tensor, rows: Tensor, moved: Tensor | None) -> Tensor:
+    def _reordered(self, store: Tensor, rows: Tensor, moved: Tensor | None, since: int) -> Tensor:
         """Copy only what is filled, and into the same memory where it is large enough."""
         filled = store[:, :, : self._filled()]
         if moved is not None and len(rows) == store.shape[0]:
-            filled.index_copy_(0, moved, filled.index_select(0, rows[moved]))
+            other = filled[:, :, self._slot(since) :]
+            other.index_copy_(0, moved, other.index_select(0, rows[moved]))
             return store
         filled = filled[rows]
         if len(rows) <= store.shape[0]:
@@ -95,6 +100,10 @@ class KeyValueStore:
     def _filled(self) -> int:
         """Number of slots in use."""
         return self._length
+
+    def _slot(self, position: int) -> int:
+        """The first slot of those that hold this position and all later ones."""
+        return position
 
 
 class LayerCache:
@@ -135,17 +144,23 @@ class KeyValueCache:
         for layer in self.layers:
             layer.self_attention.crop(length)
 
-    def reorder(self, rows: Int[Tensor, " new_batch"]) -> None:
+    def reorder(self, rows: Int[Tensor, " new_batch"], *, since: int = 0) -> None:
         """Let row i go on from what row rows[i] has seen.
 
         Keys of the memory move along, so rows may also be dropped or come from other sources.
+
+        Args:
+            rows: where each row comes from.
+            since: if positive, there are as many rows as before, and rows i and rows[i] have the
+                same memory and the same tokens before this position: these stay where they are.
         """
         moved = None
         if rows.device.type == "cpu":  # on a GPU, counting what moves would wait for the device
             moved = (rows != torch.arange(len(rows))).nonzero().squeeze(1)
         for layer in self.layers:
-            layer.self_attention.reorder(rows, moved)
-            layer.cross_attention.reorder(rows, moved)
+            layer.self_attention.reorder(rows, moved, since)
+            if not since:
+                layer.cross_attention.reorder(rows, moved)
 
     def bytes(self) -> int:
         """Return the memory that is allocated for keys and values, in bytes."""

@@ -76,6 +76,9 @@ class WindowStore(KeyValueStore):
     def _filled(self) -> int:
         return min(self._length, self.window)
 
+    def _slot(self, position: int) -> int:
+        return position if self._length <= self.window else 0  # later tokens come round again
+
 
 class WindowCache(KeyValueCache):
     """What a decoder remembers whose queries see only the last tokens.
