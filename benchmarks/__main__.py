@@ -26,7 +26,7 @@ from tfmlib import records
 from tfmlib.data.source_code import CHARACTERS, source_code, windows
 from tfmlib.generation.beam import beam_search
 from tfmlib.generation.cache import CachedDecoder, KeyValueCache, StaticCache, compile_step
-from tfmlib.generation.quantization import quantize_
+from tfmlib.generation.quantization import pack_, quantize_
 from tfmlib.generation.sampling import greedy
 from tfmlib.transformer.decoder import LanguageModel, LanguageModelConfig
 from tfmlib.transformer.transformer import Transformer, TransformerConfig
@@ -282,13 +282,24 @@ def decoding_beam() -> Measure:
     model = ours()
     theirs = generated(gpt2(model).eval(), prompt := prompt_of(model), num_beams=4)
 
-    def mine() -> Tensor:
-        decoder = CachedDecoder(model, KeyValueCache(LAYERS, PROMPT + NEW))
-        found = beam_search(decoder, prompt, beam=4, max_new=NEW, end_id=VOCAB)
-        return found.tokens[:, 0]
+    packed = copy.deepcopy(model)
+    pack_(packed, rows=4)
 
-    same = bool(torch.equal(mine(), theirs()))
-    work = {"tfmlib": mine, "transformers GPT-2": theirs}
+    def mine(model: LanguageModel) -> Callable[[], Tensor]:
+        def search() -> Tensor:
+            decoder = CachedDecoder(model, KeyValueCache(LAYERS, PROMPT + NEW))
+            found = beam_search(decoder, prompt, beam=4, max_new=NEW, end_id=VOCAB)
+            return found.tokens[:, 0]
+
+        return search
+
+    work = {
+        "tfmlib, packed weights": mine(packed),
+        "transformers GPT-2": theirs,
+        "tfmlib": mine(model),
+    }
+    wanted = theirs()
+    same = all(torch.equal(write(), wanted) for write in work.values())
     checked = "the same tokens" if same else "both end after 200 tokens; the tokens differ"
     return Measure("beam 4, 32 + 200 tokens", work, NEW, "tokens", 1.5, checked)
 

@@ -1,4 +1,4 @@
-"""Weights of 8 bits: how far they are from the weights, and what a model with them computes."""
+"""Weights of fewer bits and packed ones: how far off they are, and what a model with them does."""
 
 import copy
 
@@ -6,8 +6,18 @@ import pytest
 import torch
 from torch import nn
 
+from tfmlib.generation.beam import beam_search
 from tfmlib.generation.cache import CachedDecoder, KeyValueCache
-from tfmlib.generation.quantization import HalfLinear, Int8Linear, quantize_, quantize_rows
+from tfmlib.generation.quantization import (
+    HalfLinear,
+    Int8Linear,
+    PackedLinear,
+    can_pack,
+    pack_,
+    quantize_,
+    quantize_rows,
+)
+from tfmlib.generation.quantization import packed as packed_module
 from tfmlib.generation.sampling import greedy
 from tfmlib.transformer.decoder import LanguageModel, LanguageModelConfig
 
@@ -110,8 +120,54 @@ def test_shared_maps_stay_shared():
     assert model["a"] is model["b"][0]
 
 
+def test_bytes_of_shared_maps_count_once():
+    linear = nn.Linear(32, 32, bias=False)
+    shared = nn.ModuleDict({"a": linear, "b": nn.Sequential(linear)})
+    alone = nn.ModuleDict({"a": copy.deepcopy(linear)})
+    assert quantize_(shared) == quantize_(alone) == 32 * 32 * 3 - 32 * 2
+
+
 def test_nothing_to_quantize_is_an_error():
     model = language_model()
     quantize_(model)
-    with pytest.raises(ValueError, match=r"LanguageModel has no nn\.Linear"):
+    with pytest.raises(ValueError, match=r"LanguageModel has no nn\.Linear to replace"):
         quantize_(model)
+
+
+needs_onednn = pytest.mark.skipif(not can_pack(), reason="this PyTorch has no oneDNN")
+
+
+@needs_onednn
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 24), (4, 24), (2, 3, 24), (1, 50, 24)])
+def test_packed_product_is_the_same(bias, shape):
+    torch.manual_seed(0)
+    linear, x = nn.Linear(24, 40, bias=bias), torch.randn(shape)
+    packed = PackedLinear(linear, 4)
+    with torch.no_grad():
+        assert torch.allclose(packed(x), linear(x), rtol=0, atol=1e-5)
+    assert "in_features=24, out_features=40" in repr(packed)
+
+
+@needs_onednn
+def test_packed_model_finds_the_same_beams():
+    model = language_model()
+    packed = copy.deepcopy(model)
+    pack_(packed, rows=4)
+    assert not any(type(module) is nn.Linear for module in packed.modules())
+    prompt = torch.tensor([[3, 4, 5]])
+    found = [
+        beam_search(CachedDecoder(m, KeyValueCache(2, 15)), prompt, beam=4, max_new=12, end_id=0)
+        for m in (model, packed)
+    ]
+    assert torch.equal(found[0].tokens, found[1].tokens)
+
+
+def test_what_cannot_be_packed_is_named(monkeypatch):
+    with pytest.raises(ValueError, match=r"float32 weights on the CPU, got torch\.float64 on cpu"):
+        pack_(language_model().double(), rows=4)
+    with pytest.raises(ValueError, match="rows must be positive, got 0"):
+        pack_(language_model(), rows=0)
+    monkeypatch.setattr(packed_module, "can_pack", lambda: False)
+    with pytest.raises(ValueError, match="a PyTorch with oneDNN"):
+        pack_(language_model(), rows=4)

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import BFloat16, Float, Int8
 from torch import Tensor, nn
 
+from tfmlib.generation.quantization.replace import replace_linears_
+
 LEVELS = 127
 
 
@@ -106,23 +108,14 @@ def quantize_(model: nn.Module, dtype: torch.dtype = torch.int8) -> int:
     """
     if dtype not in (torch.int8, torch.bfloat16, torch.float16):
         raise ValueError(f"dtype must be torch.int8, torch.bfloat16 or torch.float16; got {dtype}")
-    linears = [
-        (module, name, child)
-        for module in model.modules()
-        for name, child in module.named_children()
-        if isinstance(child, nn.Linear)
-    ]
-    if not linears:
-        raise ValueError(f"{type(model).__name__} has no nn.Linear to quantize")
-    saved, done = 0, dict[int, nn.Module]()
-    for module, name, child in linears:
-        if id(child) not in done:  # a map that stands in two places stays one
-            narrow = Int8Linear(child) if dtype == torch.int8 else HalfLinear(child, dtype)
-            done[id(child)] = narrow
-            saved += _bytes(child) - _bytes(narrow)
-        setattr(module, name, done[id(child)])
-    return saved
+    before = _bytes(model)
+    replace_linears_(
+        model, Int8Linear if dtype == torch.int8 else lambda linear: HalfLinear(linear, dtype)
+    )
+    return before - _bytes(model)
 
 
 def _bytes(module: nn.Module) -> int:
-    return sum(t.numel() * t.element_size() for t in module.state_dict().values())
+    """Count what the module's distinct tensors take."""
+    tensors = {id(t): t for t in module.state_dict(keep_vars=True).values()}
+    return sum(t.numel() * t.element_size() for t in tensors.values())
