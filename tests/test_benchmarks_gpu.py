@@ -2,6 +2,8 @@
 
 import functools
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,7 +12,9 @@ from benchmarks.gpu import __main__ as script
 from benchmarks.gpu import characters, checks, decoding, ladder
 from benchmarks.gpu.report import Report
 from tfmlib.blocks.attention import get_core
-from tfmlib.generation.cache import StaticCache
+from tfmlib.generation.cache import CachedDecoder, KeyValueCache, StaticCache, WindowCache
+from tfmlib.generation.quantization import quantize_
+from tfmlib.generation.sampling import Sampler, generate, top_k, top_p
 from tfmlib.transformer.decoder import LanguageModel, LanguageModelConfig
 
 CPU = torch.device("cpu")
@@ -71,12 +75,10 @@ def test_a_wrong_scale_is_found_and_the_rest_goes_on(tmp_path, monkeypatch, caps
         checks, "get_core", lambda name: functools.partial(get_core(name), scale=0.2)
     )
 
-    def few():
-        kept = ("attention, sdpa", "attention, flash", "fused AdamW")
-        return [check for check in checks.training_checks() if check.name.startswith(kept)]
-
-    monkeypatch.setattr(script, "training_checks", few)
-    monkeypatch.setattr(script, "generation_checks", list)
+    every = script.all_checks()
+    kept = ("attention, sdpa", "attention, flash", "fused AdamW")
+    few = [check for check in every if check.name.startswith(kept)]
+    monkeypatch.setattr(script, "all_checks", lambda: few)
     code, record = run(tmp_path / "gpu.json", "--parts", "checks", "decoding")
     found = {c["name"]: c["passed"] for c in record["numbers"]["checks"]}
     assert code == 1
@@ -244,3 +246,52 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[11] == pytest.approx(0.55)
     assert rates[-1] == pytest.approx(0.1)
     assert rates[3:] == sorted(rates[3:], reverse=True)
+
+
+# What a GPU needs of the package, looked at without one. Tensors on the "meta" device have shapes
+# and no numbers: an operation that mixes them with the CPU's, or asks for a number, is an error.
+KINDS = {"positions": "rotary", "n_kv_heads": 2, "norm": "rms"}, {"positions": "alibi"}, {}
+
+
+@pytest.mark.parametrize("options", KINDS, ids=["rotary", "ALiBi", "learned"])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("cache", [KeyValueCache, WindowCache, StaticCache])
+@pytest.mark.usefixtures("own_errors")  # the shape checks would ask the cache for its length
+def test_decoding_makes_all_on_the_device_and_asks_for_no_number(cache, padded, options):
+    with torch.device("meta"):
+        sizes = {"vocab_size": 61, "max_length": 64, "d_model": 64, "n_layers": 2, "n_heads": 4}
+        model = LanguageModel(LanguageModelConfig(**(sizes | options))).eval()
+        prompt = torch.ones(2, 5, dtype=torch.long)
+        context = {"padding": torch.zeros(2, dtype=torch.long)} if padded else {}
+        rows = torch.zeros(3, dtype=torch.long)
+    quantize_(model, torch.int8)
+    decoder = CachedDecoder(model, cache(2, 20), **context)
+    choose = Sampler(top_k(5), top_p(0.9))
+    assert generate(decoder, prompt, max_new=9, choose=choose).shape == (2, 14)
+    decoder.reorder(rows)
+    assert decoder(torch.ones(3, 15, dtype=torch.long, device="meta")).shape == (3, 61)
+
+
+ONE_GRAPH = """
+import torch
+from torch._dynamo.testing import CompileCounter
+from benchmarks.gpu.ladder import whole_loss
+from tfmlib.transformer.decoder import LanguageModel, LanguageModelConfig
+
+graphs, sizes = CompileCounter(), dict(max_length=16, d_model=16, n_layers=2, n_heads=2)
+with torch.device("meta"):
+    model = LanguageModel(LanguageModelConfig(vocab_size=61, dropout=0.2, **sizes))
+    tokens = torch.ones(2, 17, dtype=torch.long)
+loss = torch.compile(whole_loss, dynamic=False, fullgraph=True, backend=graphs)
+for _ in range(3):
+    loss(model, tokens)[0].backward()
+print(graphs.frame_count)
+"""
+
+
+def test_model_and_loss_are_one_program_on_a_device():
+    """Not on the CPU, where the targets are looked at."""
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_GRAPH], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr

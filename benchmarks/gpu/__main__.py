@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.characters import run_characters
-from benchmarks.gpu.checks import run_checks, training_checks
+from benchmarks.gpu.checks import Check, attention_checks, run_checks
 from benchmarks.gpu.decoding import run_decoding
 from benchmarks.gpu.generation_checks import generation_checks
 from benchmarks.gpu.ladder import run_ladder
 from benchmarks.gpu.report import Report
+from benchmarks.gpu.training_checks import training_checks
 from tfmlib.training.device import pick_device
 
 # Part -> the share of the whole time that may have passed at its end.
@@ -146,6 +147,11 @@ def read_text(path: Path | None, smoke: bool) -> str:
     return text
 
 
+def all_checks() -> list[Check]:
+    """Return the checks, those that are compiled last."""
+    return [*attention_checks(), *training_checks(), *generation_checks()]
+
+
 def measure(options: argparse.Namespace) -> Report:
     """Run all parts that were asked for; raises ValueError where that cannot begin."""
     if not options.minutes > 0:
@@ -172,9 +178,8 @@ def measure(options: argparse.Namespace) -> Report:
         report.save()  # now, and not after minutes, is seen whether it can be written
     except OSError as error:
         raise ValueError(f"cannot write the record {options.out}: {error}") from None
-    checks = [*training_checks(), *generation_checks()] if "checks" in options.parts else []
     work: dict[str, Callable[[Report], None]] = {
-        "checks": lambda r: run_checks(r, checks),
+        "checks": lambda r: run_checks(r, all_checks()),
         "ladder": run_ladder,
         "decoding": run_decoding,
         "characters": lambda r: run_characters(r, text),
