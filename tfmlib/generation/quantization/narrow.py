@@ -21,11 +21,12 @@ def quantize_rows(
     weight: Float[Tensor, "out in"],
 ) -> tuple[Int8[Tensor, "out in"], BFloat16[Tensor, " out"]]:
     """Return whole numbers and one scale a row: weight = numbers * scale, within half a scale."""
-    # The scale as PyTorch's kernel wants it, before it is used: so its rounding costs nothing.
+    # Rounded as PyTorch's kernel wants it before it is used: that costs nothing.
     scale = (weight.abs().amax(dim=1) / LEVELS).bfloat16()
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))  # a row of zeros stays zeros
-    numbers = (weight / scale.to(weight.dtype).unsqueeze(1)).round().clamp(-LEVELS, LEVELS)
-    return numbers.to(torch.int8), scale
+    # A row of zeros stays zeros.
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    numbers = (weight / scale.to(weight.dtype).unsqueeze(1)).round()
+    return numbers.clamp(-LEVELS, LEVELS).to(torch.int8), scale
 
 
 class Int8Linear(nn.Module):
@@ -50,12 +51,14 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
         """Multiply by the weights, add the bias."""
-        if self.whole and x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16):
+        served = x.dtype in (torch.float32, torch.bfloat16)
+        if self.whole and served and x.device.type == "cpu":
             rows = x.reshape(-1, x.shape[-1]).bfloat16()
             out = torch._weight_int8pack_mm(rows, self.numbers, self.scale)
             out = out.to(x.dtype).view(*x.shape[:-1], -1)
         else:
-            out = x @ (self.numbers.to(x.dtype) * self.scale.to(x.dtype).unsqueeze(1)).T
+            scale = self.scale.to(x.dtype).unsqueeze(1)
+            out = x @ (self.numbers.to(x.dtype) * scale).T
         return out if self.bias is None else out + self.bias.to(x.dtype)
 
     def extra_repr(self) -> str:
@@ -84,9 +87,8 @@ class HalfLinear(nn.Module):
     def forward(self, x: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
         """Multiply by the weights, add the bias."""
         weight = self.weight.to(x.dtype)
-        if (
-            x.numel() == x.shape[-1]
-        ):  # one vector: written so that a compiler fuses it into one loop
+        if x.numel() == x.shape[-1]:
+            # One vector: written so that a compiler fuses it into one loop.
             out = (weight * x.reshape(-1)).sum(-1).view(*x.shape[:-1], -1)
         else:
             out = x @ weight.T
