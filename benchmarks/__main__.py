@@ -166,8 +166,9 @@ def training_fp32() -> Measure:
 
 
 def training_bf16() -> Measure:
-    """The same in bf16 autocast, against our own float32."""
+    """The same in bf16 autocast, against our own float32; the peers in bf16 beside it."""
     model, wide = ours(), ours()
+    theirs, other = gpt2(model), x_transformers_decoder()
     tokens = torch.randint(VOCAB, (4, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         half = model(tokens[:, :-1]).float()
@@ -175,6 +176,10 @@ def training_bf16() -> Measure:
     work = {
         "tfmlib, bf16": training_step(model, tokens, model, bf16=True),
         "tfmlib, fp32": training_step(wide, tokens, wide),
+        "transformers GPT-2, bf16": training_step(
+            theirs, tokens, lambda t: theirs(t).logits, bf16=True
+        ),
+        "x-transformers, bf16": training_step(other, tokens, other, bf16=True),
     }
     return Measure("training step, bf16 autocast", work, 4 * CONTEXT, "tokens", 2.5, checked)
 
