@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from tfmlib import records
 from tfmlib.data.source_code import CHARACTERS, source_code, windows
 from tfmlib.generation.beam import beam_search
 from tfmlib.generation.cache import CachedDecoder, KeyValueCache, StaticCache, compile_step
-from tfmlib.generation.quantization import pack_, quantize_
+from tfmlib.generation.quantization import PackedLinear, pack_, quantize_
 from tfmlib.generation.sampling import greedy
 from tfmlib.transformer.decoder import LanguageModel, LanguageModelConfig
 from tfmlib.transformer.transformer import Transformer, TransformerConfig
@@ -361,17 +361,19 @@ def limits() -> dict[str, float]:
     matmul_gflops: products as in the feed-forward networks of a training step, in float32, and
     matmul_bf16_gflops in bfloat16. read_gbytes: a sum over more numbers than the caches hold, in
     10^9 bytes a second. vector_gbytes: the same for the weights of our model, each multiplied by
-    one vector. parameters: the numbers of our model that are read for each token.
+    one vector; vectors_gbytes by four at once, and packed_gbytes by four when they are packed for
+    that. parameters: the numbers of our model that are read for each token.
     """
     x, w = torch.randn(4 * CONTEXT, WIDTH), torch.randn(WIDTH, 4 * WIDTH)
     x_half, w_half = x.bfloat16(), w.bfloat16()
     numbers = torch.randn(10_000_000)
     matrices = [p for p in ours().parameters() if p.dim() == 2 and len(p) != CONTEXT]
-    vectors = {m.shape[1]: torch.randn(1, m.shape[1]) for m in matrices}
+    maps = [nn.Linear(m.shape[1], m.shape[0], bias=False) for m in matrices]
+    packed = [PackedLinear(linear, 4) for linear in maps]
+    vectors = {m.shape[1]: torch.randn(4, m.shape[1]) for m in matrices}
 
-    def products() -> None:
-        for m in matrices:
-            nn.functional.linear(vectors[m.shape[1]], m)
+    def products(maps: Sequence[nn.Module], rows: int) -> Callable[[], object]:
+        return lambda: [linear(vectors[linear.in_features][:rows]) for linear in maps]
 
     def rate(amount: float, work: Callable[[], object]) -> float:
         times = []
@@ -388,7 +390,9 @@ def limits() -> dict[str, float]:
             "matmul_gflops": rate(flops, lambda: x @ w),
             "matmul_bf16_gflops": rate(flops, lambda: x_half @ w_half),
             "read_gbytes": rate(numbers.numel() * 4, numbers.sum),
-            "vector_gbytes": rate(weights * 4, products),
+            "vector_gbytes": rate(weights * 4, products(maps, 1)),
+            "vectors_gbytes": rate(weights * 4, products(maps, 4)),
+            "packed_gbytes": rate(weights * 4, products(packed, 4)),
             "parameters": weights,
         }
 
