@@ -150,7 +150,7 @@ def test_rows_may_move_twice_before_the_next_call(close):
 def test_a_window_that_came_round_is_copied_whole(close, monkeypatch):
     model, tokens = language_model("rotary"), torch.tensor([[3, 4]])
     a, b = (CachedDecoder(model, WindowCache(2, 4)) for _ in range(2))
-    monkeypatch.setattr(b, "_shared", lambda rows: 0)
+    monkeypatch.setattr(b, "_shared", lambda tokens, prompt: 0)
     generator = torch.Generator().manual_seed(0)
     rows = torch.tensor([0, 0, 0])
     for _ in range(10):

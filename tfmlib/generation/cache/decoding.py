@@ -99,10 +99,11 @@ class CachedDecoder:
 
     def reorder(self, rows: Int[Tensor, " new_batch"]) -> None:
         """Let row i go on from what row rows[i] has seen; rows may repeat or be left out."""
-        shared = self._shared(rows)
+        tokens = None if self._tokens is None else self._tokens[rows]
+        prompt = rows if self._prompt is None else self._prompt[rows]
+        shared = self._shared(tokens, prompt)
+        self._tokens, self._prompt = tokens, prompt
         self.cache.reorder(rows, since=shared)
-        self._tokens = None if self._tokens is None else self._tokens[rows]
-        self._prompt = rows if self._prompt is None else self._prompt[rows]
         if shared:
             return
         if self.padding is not None:
@@ -111,18 +112,23 @@ class CachedDecoder:
             name: value if value is None else value[rows] for name, value in self.context.items()
         }
 
-    def _shared(self, rows: Int[Tensor, " new_batch"]) -> int:
+    def _shared(
+        self, tokens: Int[Tensor, "new_batch time"] | None, prompt: Int[Tensor, " new_batch"]
+    ) -> int:
         """How many first tokens each row has in common with the row whose place it takes.
 
         The beams of one sentence have its context in common and often all but the last few tokens,
         and what is in its place already need not be copied. 0 where a row takes the place of one
         from another prompt; and on a GPU, where looking would cost more than copying does.
+
+        Args:
+            tokens: those of the rows after they have moved; `self._tokens` are those before.
+            prompt: which row of the first call each of them comes from.
         """
-        tokens, prompt = self._tokens, self._prompt
-        if tokens is None or rows.device.type != "cpu" or len(rows) != len(tokens):
+        if tokens is None or self._tokens is None or prompt.device.type != "cpu":
             return 0
-        prompt = torch.arange(len(rows)) if prompt is None else prompt
-        if not torch.equal(prompt[rows], prompt):
+        old = torch.arange(len(prompt)) if self._prompt is None else self._prompt
+        if len(tokens) != len(self._tokens) or not torch.equal(prompt, old):
             return 0
-        differ = (tokens[rows] != tokens).any(dim=0)
+        differ = (tokens != self._tokens).any(dim=0)
         return int(differ.byte().argmax()) if differ.any() else tokens.shape[1]

@@ -68,26 +68,28 @@ class KeyValueStore:
     def reorder(
         self,
         rows: Int[Tensor, " new_batch"],
-        moved: Int[Tensor, " moved"] | None = None,
+        moved: tuple[Tensor, Tensor] | None = None,
         since: int = 0,
     ) -> None:
         """Let row i go on from what row rows[i] has seen.
 
         Args:
             rows: where each row comes from.
-            moved: the only i for which rows[i] is not i, where that is known.
+            moved: the only i for which rows[i] is not i, and these rows[i], where that is known.
             since: rows i and rows[i] have seen the same before this position.
         """
         if self._k is not None and self._v is not None:
             self._k = self._reordered(self._k, rows, moved, since)
             self._v = self._reordered(self._v, rows, moved, since)
 
-    def _reordered(self, store: Tensor, rows: Tensor, moved: Tensor | None, since: int) -> Tensor:
+    def _reordered(
+        self, store: Tensor, rows: Tensor, moved: tuple[Tensor, Tensor] | None, since: int
+    ) -> Tensor:
         """Copy only what is filled, and into the same memory where it is large enough."""
         filled = store[:, :, : self._filled()]
         if moved is not None and len(rows) == store.shape[0]:
             other = filled[:, :, self._slot(since) :]
-            other.index_copy_(0, moved, other.index_select(0, rows[moved]))
+            other.index_copy_(0, moved[0], other.index_select(0, moved[1]))
             return store
         filled = filled[rows]
         if len(rows) <= store.shape[0]:
@@ -156,7 +158,8 @@ class KeyValueCache:
         """
         moved = None
         if rows.device.type == "cpu":  # on a GPU, counting what moves would wait for the device
-            moved = (rows != torch.arange(len(rows))).nonzero().squeeze(1)
+            places = (rows != torch.arange(len(rows))).nonzero().squeeze(1)
+            moved = places, rows[places]
         for layer in self.layers:
             layer.self_attention.reorder(rows, moved, since)
             if not since:
